@@ -1,0 +1,99 @@
+/* format.h - everything that is on disk: magics, versions, fixed structs. The twin of docs/format.md, and
+ * changed in the same commit with it.
+ *
+ * All numbers are little-endian. A struct that goes to disk has no padding and proves its size. */
+#ifndef PLUMBAGO_STORAGE_FORMAT_H
+#define PLUMBAGO_STORAGE_FORMAT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- Chunk ---- */
+
+/* First byte of a chunk: the codec in the low six bits, how presence is written in the top two. */
+enum codec_id {
+    CODEC_CONST = 1,
+    CODEC_DECIMAL = 2,
+    CODEC_GORILLA = 3,
+    CODEC_RAW = 4,
+};
+
+enum { CHUNK_CODEC_MASK = 0x3f };
+
+enum chunk_presence {
+    CHUNK_PRESENCE_ALL = 0x00,    /* every slot; nothing follows */
+    CHUNK_PRESENCE_RUNS = 0x40,   /* varints: how many runs, then their lengths, absent and present in turn */
+    CHUNK_PRESENCE_BITMAP = 0x80, /* a bit for each slot */
+    CHUNK_PRESENCE_MASK = 0xc0,
+};
+
+/* ---- Segment ---- */
+
+enum {
+    SEGMENT_MAGIC = 0x47455350,     /* "PSEG", at the start */
+    SEGMENT_END_MAGIC = 0x444e4550, /* "PEND", at the end */
+    SEGMENT_VERSION = 1,
+    SEGMENT_GROUP_SERIES = 4096,   /* rows of a group at most */
+    SEGMENT_GROUP_BYTES = 1 << 20, /* a group that has reached this takes no more rows */
+    SEGMENT_SUBTOTAL = 64,         /* chunk lengths that one sub-total covers */
+};
+
+struct segment_header {
+    uint32_t magic;
+    uint16_t version;
+    uint8_t tier;
+    uint8_t columns;
+    uint32_t policy;
+    uint32_t step_s;
+    int64_t start_s;
+    uint64_t generation;
+    uint32_t slots;
+    uint32_t series;
+    uint32_t groups;
+    uint32_t first_id;
+    uint32_t last_id;
+    uint32_t reserved[2]; /* zero */
+    uint32_t crc;         /* CRC32C of all bytes before it */
+};
+static_assert(sizeof(struct segment_header) == 64, "no padding goes to disk");
+
+/* How a group lists the ids of its rows. */
+enum segment_ids {
+    SEGMENT_IDS_RUN = 0,    /* first_id, first_id + 1, ...: nothing is stored */
+    SEGMENT_IDS_BITMAP = 1, /* a bit for each id of first_id..last_id, in whole 8-byte words */
+    SEGMENT_IDS_LIST = 2,   /* id - first_id as u32 each */
+};
+
+struct segment_group {
+    uint8_t ids;          /* enum segment_ids */
+    uint8_t length_bytes; /* of each chunk length: 1 or 2 */
+    uint16_t rows;        /* 1..SEGMENT_GROUP_SERIES */
+    uint32_t first_id;
+    uint32_t last_id;
+    uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct segment_group) == 16, "no padding goes to disk");
+
+/* One entry of the directory. */
+struct segment_entry {
+    uint64_t offset; /* of the group in the file */
+    uint32_t length; /* of the whole group */
+    uint32_t first_id;
+    uint32_t last_id;
+    uint32_t crc; /* CRC32C of the group */
+};
+static_assert(sizeof(struct segment_entry) == 24, "no padding goes to disk");
+
+struct segment_footer {
+    uint64_t directory; /* offset of the first entry */
+    uint32_t groups;
+    uint32_t header_crc;    /* the header's, again: the two ends belong together */
+    uint32_t directory_crc; /* CRC32C of all entries */
+    uint32_t reserved;      /* zero */
+    uint32_t crc;           /* CRC32C of all bytes of the footer before it */
+    uint32_t magic;
+};
+static_assert(sizeof(struct segment_footer) == 32, "no padding goes to disk");
+
+#endif
