@@ -55,4 +55,8 @@ struct line_batch {
  * NOW_S stands for the timestamps -1 and N; LINE_MAX is the limit of a line in bytes. */
 const char *line_parse(const char *from, const char *end, size_t line_max, int64_t now_s, struct line_batch *batch);
 
+/* The same without SIMD: for machines that have none that is used, and to compare the two. */
+const char *line_parse_plain(const char *from, const char *end, size_t line_max, int64_t now_s,
+                             struct line_batch *batch);
+
 #endif
