@@ -37,8 +37,6 @@ struct retention_tier {
     int64_t slots;         /* points that the archive holds */
     int64_t retention_s;   /* step_s * slots */
     int64_t window_s;      /* span of this tier's windows, see below */
-    int64_t keep_s;        /* points must not be dropped before this age: retention_s, or more where the next
-                            * tier's windows are so long that they still derive from older points */
     uint32_t window_slots; /* window_s / step_s, 1..WINDOW_SLOTS_MAX */
 };
 
@@ -50,16 +48,16 @@ struct retention {
 };
 
 /* Windows. Tier k's span is window_slots steps long, and its windows begin at multiples of the span
- * since 1970. The span is chosen by these rules, which always leave at least one slot:
+ * since 1970. The span obeys these rules, which always leave at least one slot:
  *   1. a whole number of steps, from 1 to WINDOW_SLOTS_MAX;
- *   2. window and bucket of the next coarser tier nest: the span is a multiple of the coarser step, or
- *      divides it;
- *   3. at most a quarter of the tier's own retention, and at most a quarter of the retention of the
+ *   2. at most a quarter of the tier's own retention, and at most a quarter of the retention of the
  *      tier above (the finer one, from whose points it is derived), unless a single step is longer;
- *   4. among those, multiples of the coarser step come first; then the span nearest to
- *      WINDOW_SLOTS_WANTED slots (the shorter of two equally near).
- * So nearly always a window holds whole buckets of the next tier; where the steps are too far apart
- * (1s:1d,1d:5y) a bucket spans several windows. */
+ *   3. it is a multiple of the next coarser tier's step when rules 1 and 2 leave room for that, else a
+ *      divisor of it (1s:1d,1d:5y) unless that would make windows much shorter than they could be;
+ *   4. among those, the span nearest to WINDOW_SLOTS_WANTED slots, the shorter of two equally near.
+ * So nearly always a window holds whole buckets of the next tier; in the other cases a bucket spans
+ * several windows. When a window of tier k closes, its oldest point is no older than the retention of
+ * the tier above, plus what sealing lags: keep that tier's points for as long. */
 
 /* Read "10s:6h,1m:7d" (also "60:1440": seconds and points), in any order: *out has it finest first.
  * Units: s, m, h, d, w, y (365 days) or a longer beginning of seconds, minutes, hours, days, weeks,
