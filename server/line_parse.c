@@ -3,8 +3,8 @@
  *     servers.web-01.cpu.user 12.75 1700000000\n
  *     |______name___________| |val| |__time__|
  *
- * The usual line has a name of printable ASCII, one blank, a decimal of at most 16 characters, one blank,
- * digits, and LF or CRLF. With AVX2 it is read like this:
+ * The usual line has a name of printable ASCII, one blank, a decimal of at most 15 characters, one blank,
+ * at most 15 digits, and LF or CRLF. With AVX2 it is read like this:
  *   1. Find the end of the name, 32 bytes at a time: the first byte that is, as a signed number, below '!'.
  *      That is a blank, a control byte or a byte beyond ASCII, so one comparison also tells a line that is
  *      not usual.
@@ -14,6 +14,7 @@
  *      filling with zeros; three multiply-adds turn both registers' 16 digits into integers at once.
  *   4. value = integer / 10^digits after the point: both are exact in a double (at most 2^53 and 10^15), so
  *      the one division rounds correctly (Clinger, "How to Read Floating Point Numbers Accurately", 1990).
+ * A longer value, or one with an exponent, is given to number_parse(), the rest of its line stays fast.
  * No step has a branch that depends on how long a number is: such branches cost more than the work.
  * Whatever is not usual (and every line on a machine without AVX2) takes plain_line(), which knows all the
  * rules; it is also the one that names what is wrong. */
@@ -65,8 +66,17 @@ static size_t utf8_length(struct span s)
 static bool is_utf8(struct span s)
 {
     while (s.len > 0) {
-        size_t len = utf8_length(s);
+        uint64_t eight;
+        size_t len;
 
+        if (s.len >= sizeof(eight)) {
+            memcpy(&eight, s.ptr, sizeof(eight));
+            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+                s = span_cut(s, sizeof(eight), s.len);
+                continue;
+            }
+        }
+        len = utf8_length(s);
         if (len == 0)
             return false;
         s = span_cut(s, len, s.len);
@@ -74,29 +84,28 @@ static bool is_utf8(struct span s)
     return true;
 }
 
-static bool has_control(struct span s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if ((unsigned char)s.ptr[i] < ' ')
-            return true;
-    }
-    return false;
-}
-
 /* Take the next field off *LINE; empty when there is none. */
 static struct span next_field(struct span *line)
 {
-    size_t start = 0;
-    size_t end;
-    struct span field;
+    const char *stop = line->ptr + line->len;
+    const char *start = line->ptr;
+    const char *end;
 
-    while (start < line->len && is_blank(line->ptr[start]))
+    while (start < stop && is_blank(*start))
         start++;
-    for (end = start; end < line->len && !is_blank(line->ptr[end]);)
+    for (end = start; end < stop && !is_blank(*end);)
         end++;
-    field = span_cut(*line, start, end);
-    *line = span_cut(*line, end, line->len);
-    return field;
+    *line = span_of(end, (size_t)(stop - end));
+    return span_of(start, (size_t)(end - start));
+}
+
+static bool has_control(struct span s)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < s.len; i++)
+        found |= (unsigned char)s.ptr[i] < ' ';
+    return found;
 }
 
 static bool plain_time(struct span field, int64_t now_s, int64_t *out)
@@ -253,6 +262,15 @@ FAST_INLINE const char *name_end(const char *from)
     }
 }
 
+/* A value that is not simple, by number_parse(); up to the next blank, which is at *AFTER then. */
+__attribute__((noinline)) static bool other_value(const char *from, const char *stop, const char **after, double *out)
+{
+    const char *end = from < stop ? memchr(from, ' ', (size_t)(stop - from)) : NULL;
+
+    *after = end;
+    return end != NULL && number_parse(span_of(from, (size_t)(end - from)), out);
+}
+
 /* V with the sign that MINUS (0 or 1) gives it. */
 FAST_INLINE double with_sign(double v, uint64_t minus)
 {
@@ -264,6 +282,19 @@ FAST_INLINE double with_sign(double v, uint64_t minus)
     return v;
 }
 
+/* The value of the field at FROM, digits with at most one point and a leading minus. False for any other. */
+FAST_INLINE bool simple_value(const char *from, const struct field *f, unsigned *decimals, unsigned *minus, int *point)
+{
+    unsigned all = (1u << f->len) - 1;
+    unsigned points = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(f->bytes, _mm_set1_epi8('.'))) & all;
+    unsigned digits = f->digit_bits & all;
+
+    *minus = *from == '-';
+    *point = -(points != 0);
+    *decimals = (f->len - 1 - _tzcnt_u32(points)) & (unsigned)*point;
+    return f->len < 16 && (points & (points - 1)) == 0 && digits != 0 && (digits | points | *minus) == all;
+}
+
 /* Read the line from FROM to the LF at STOP when it is a usual one.
  * The loads may run past the end of the input, by less than LINE_PARSE_PAD: each field is looked for within 16
  * bytes behind the one before it, and the name ends at the last LF at the latest. */
@@ -273,29 +304,29 @@ FAST_INLINE bool fast_line(const char *from, const char *stop, size_t line_max, 
                                       1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     const char *name_stop = name_end(from);
     struct field value = field_at(name_stop + 1);
-    const char *time_start = name_stop + 1 + value.len + 1;
-    struct field time = field_at(time_start);
-    const char *time_stop = time_start + time.len;
-    const char *lf = time_stop + (*time_stop == '\r');
-    unsigned value_bits = (1u << value.len) - 1;
-    unsigned time_bits = (1u << time.len) - 1;
-    unsigned minus = name_stop[1] == '-';
-    unsigned points = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(value.bytes, _mm_set1_epi8('.'))) & value_bits;
-    unsigned digits = value.digit_bits & value_bits;
-    unsigned decimals = (value.len - 1 - _tzcnt_u32(points)) & -(unsigned)(points != 0);
+    const char *value_stop = name_stop + 1 + value.len;
+    unsigned decimals;
+    unsigned minus;
+    int shift;
+    bool simple = simple_value(name_stop + 1, &value, &decimals, &minus, &shift);
+    struct field time;
+    const char *time_stop;
     struct two_integers n;
 
-    if (name_stop == from || *name_stop != ' ' || time_start[-1] != ' ' || lf != stop)
+    if (name_stop == from || *name_stop != ' ' || (size_t)(stop - from) > line_max)
         return false;
-    if (value.len == 16 || time.len == 16 || time.len == 0 || (time.digit_bits & time_bits) != time_bits)
+    if (!simple && !other_value(name_stop + 1, stop, &value_stop, &point->value))
         return false;
-    if ((points & (points - 1)) != 0 || digits == 0 || (digits | points | minus) != value_bits)
+    time = field_at(value_stop + 1);
+    time_stop = value_stop + 1 + time.len;
+    if (*value_stop != ' ' || time.len == 16 || time.len == 0 || (~time.digit_bits & ((1u << time.len) - 1)) != 0)
         return false;
-    if ((size_t)(stop - from) > line_max)
+    if (time_stop + (*time_stop == '\r') != stop)
         return false;
-    n = integers_of(right_aligned(&value, decimals, -(points != 0)), right_aligned(&time, 0, 0));
+    n = integers_of(right_aligned(&value, decimals, shift), right_aligned(&time, 0, 0));
+    if (simple)
+        point->value = with_sign((double)(int64_t)n.low / powers[decimals], minus);
     point->name = span_of(from, (size_t)(name_stop - from));
-    point->value = with_sign((double)(int64_t)n.low / powers[decimals], minus);
     point->time_s = (int64_t)n.high;
     point->result = LINE_OK;
     return true;
