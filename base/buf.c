@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,31 +73,6 @@ void buf_addf(struct buf *b, const char *format, ...)
 
 /* ---- JSON strings ---- */
 
-static bool is_continuation(unsigned char c)
-{
-    return (c & 0xC0) == 0x80;
-}
-
-/* The code point at P (which is beyond ASCII) and how many bytes it takes; 0 bytes when there is no
- * valid UTF-8 (overlong forms, surrogates and values beyond U+10FFFF are not). */
-static size_t utf8_decode(const unsigned char *p, const unsigned char *end, uint32_t *code)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-
-    if (p[0] < 0xC2 || p[0] > 0xF4 || (size_t)(end - p) < n)
-        return 0;
-    *code = p[0] & (0x7Fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (!is_continuation(p[i]))
-            return 0;
-        *code = *code << 6 | (p[i] & 0x3F);
-    }
-    if (*code < least[n] || *code > 0x10FFFF || (*code >= 0xD800 && *code <= 0xDFFF))
-        return 0;
-    return n;
-}
-
 static void add_u16_escape(struct buf *b, uint32_t unit)
 {
     static const char hex[] = "0123456789abcdef";
@@ -136,32 +113,27 @@ static bool is_plain(unsigned char c)
 
 static void add_json(struct buf *b, struct span s, bool ascii)
 {
-    const unsigned char *p = (const unsigned char *)s.ptr;
-    const unsigned char *end = p + s.len;
-
     buf_add_char(b, '"');
-    while (p < end) {
-        const unsigned char *run = p;
-        uint32_t code = 0xFFFD;
-        size_t n;
+    while (s.len != 0) {
+        uint32_t code = 0;
+        size_t n = 0;
 
-        while (p < end && is_plain(*p))
-            p++;
-        buf_add(b, run, (size_t)(p - run));
-        if (p == end)
+        while (n < s.len && is_plain((unsigned char)s.ptr[n]))
+            n++;
+        buf_add(b, s.ptr, n);
+        s = span_cut(s, n, s.len);
+        if (s.len == 0)
             break;
-        if (*p < 0x80) {
-            add_ascii_escape(b, *p++);
-            continue;
-        }
-        n = utf8_decode(p, end, &code);
-        if (ascii)
+        n = utf8_decode(s, &code);
+        if (n == 1)
+            add_ascii_escape(b, (unsigned char)code);
+        else if (ascii)
             add_code_escape(b, n == 0 ? 0xFFFD : code);
         else if (n == 0)
             buf_add(b, "\xEF\xBF\xBD", 3);
         else
-            buf_add(b, p, n);
-        p += n == 0 ? 1 : n;
+            buf_add(b, s.ptr, n);
+        s = span_cut(s, n == 0 ? 1 : n, s.len);
     }
     buf_add_char(b, '"');
 }
