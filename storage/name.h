@@ -3,7 +3,8 @@
  * Untagged names, one rule each:
  *   - '.' divides components; '/' acts as '.' (in carbon an artefact of its file paths);
  *   - empty components vanish: "a..b", ".a", "a." are "a.b", "a", "a"; nothing left is refused;
- *   - leading '~' are dropped (TaggedSeries.parse, through which carbon's cache sends every name);
+ *   - '~' before the first other character are dropped (TaggedSeries.parse, through which carbon's cache
+ *     sends every name);
  *   - case matters, UTF-8 stays as it is, bytes that are not UTF-8 are refused;
  *   - bytes below 0x20, and 0x7f, are refused;
  *   - a component of more than 255 bytes is refused (it could not be a file name), so is a name of
