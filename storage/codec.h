@@ -28,6 +28,23 @@ struct codec {
     bool (*decode)(struct span in, uint32_t n, double *out);
 };
 
+/* A double and its bits, as a number. */
+static inline uint64_t value_bits(double v)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &v, sizeof(bits));
+    return bits;
+}
+
+static inline double bits_value(uint64_t bits)
+{
+    double v;
+
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
+
 extern const struct codec codec_const;   /* all values are the same */
 extern const struct codec codec_decimal; /* integers over a power of ten */
 extern const struct codec codec_gorilla; /* XOR with the value before */
