@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void text_set(struct err *err, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void text_set(struct err *err, const char *format, va_list args)
 {
     if (vsnprintf(err->text, sizeof(err->text), format, args) < 0)
         err->text[0] = '\0';
