@@ -470,7 +470,7 @@ static int count_digits(uint64_t v)
                                      10000000000000000000u};
     int n = (64 - __builtin_clzll(v | 1)) * 1233 >> 12; /* log10(2) = 0.30103: right or one too few */
 
-    return n + (n < 20 && v >= least[n]) + (v == 0);
+    return n + (v >= least[n]);
 }
 
 /* The decimal digits of V to TO, exactly COUNT of them. */
