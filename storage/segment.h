@@ -75,7 +75,7 @@ struct segment_cursor {
     struct segment *seg;
     uint32_t group; /* the group of the next row */
     uint32_t index; /* its number in that group */
-    uint64_t at;    /* its first chunk: offset in the file */
+    uint32_t at;    /* where its first chunk begins: bytes behind the first chunk of the group */
     uint32_t id;    /* id of the row before it in that group */
 };
 
