@@ -6,8 +6,9 @@
  *     **       as a whole component: any number of components, none too; as the last component at
  *              least one: "a.**" is everything below a
  * No wildcard stands for a dot. Braces are taken apart first, so "[a{b,c}]" is "[ab]" or "[ac]". A
- * bracket or brace without its partner is an ordinary character. A pattern with an empty component, a
- * dot within braces, or bytes that are not UTF-8 is fine and matches nothing.
+ * bracket or brace without its partner is an ordinary character, and as a dot always ends a component,
+ * braces around a dot are two without partners. A pattern with an empty component, or with bytes that
+ * are not UTF-8, is fine and matches nothing.
  *
  * Matching takes time in proportion to the product of the lengths at worst, whatever the pattern. */
 #ifndef PLUMBAGO_STORAGE_PATTERN_H
@@ -22,7 +23,7 @@
 enum {
     PATTERN_MAX_BYTES = 1 << 20,
     PATTERN_WORDS_MAX = 1 << 16, /* alternatives of one component when all are without wildcards */
-    PATTERN_GLOBS_MAX = 256,     /* alternatives of one component when some have wildcards */
+    PATTERN_GLOBS_MAX = 1024,    /* alternatives of one component when some have wildcards */
     PATTERN_DEEP_MAX = 63,       /* components of a pattern that has a ** */
 };
 
