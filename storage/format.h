@@ -96,4 +96,124 @@ struct segment_footer {
 };
 static_assert(sizeof(struct segment_footer) == 32, "no padding goes to disk");
 
+/* ---- Series log: DIR/series.log ---- */
+
+enum {
+    SERIES_LOG_MAGIC = 0x53524c50, /* "PLRS" */
+    SERIES_LOG_VERSION = 1,
+};
+#define SERIES_LOG_MAX (16ULL << 30) /* names are addressed by 32 bits, in units of 4 bytes */
+
+struct series_log_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t reserved; /* zero */
+    uint64_t seed;     /* of the hash over names */
+    uint32_t reserved2[3];
+    uint32_t crc; /* CRC32C of all bytes before it */
+};
+static_assert(sizeof(struct series_log_header) == 32, "no padding goes to disk");
+
+enum series_log_type {
+    SERIES_LOG_RULE = 1,   /* a way to keep series: retention policy, aggregation method, xFilesFactor */
+    SERIES_LOG_CREATE = 2, /* a series gets its id */
+};
+
+/* The first bytes of each record; records begin at multiples of 4. */
+struct series_log_head {
+    uint32_t crc;   /* CRC32C of the rest of the record */
+    uint16_t words; /* length of the record in units of 4 bytes, this head included */
+    uint8_t type;   /* enum series_log_type; 0: the end of the log */
+    uint8_t pad;    /* zero bytes behind the text, 0..3 */
+};
+static_assert(sizeof(struct series_log_head) == 8, "no padding goes to disk");
+
+struct series_log_create_record {
+    struct series_log_head head;
+    uint32_t id;
+    uint16_t rule;
+    uint16_t reserved;  /* zero */
+    uint32_t created_s; /* seconds since 1970 */
+    /* the name follows */
+};
+static_assert(sizeof(struct series_log_create_record) == 20, "no padding goes to disk");
+
+struct series_log_rule_record {
+    struct series_log_head head;
+    uint16_t rule;
+    uint16_t policy;
+    uint8_t method;      /* enum aggregation */
+    uint8_t reserved[3]; /* zero */
+    double x_files_factor;
+    /* the retentions follow as text: "10s:1d,1m:30d" */
+};
+static_assert(sizeof(struct series_log_rule_record) == 24, "no padding goes to disk");
+
+/* ---- Grid: DIR/pNNNNN-tN/w<start>-g<generation>-b<block>.grid ---- */
+
+enum {
+    GRID_MAGIC = 0x44524750, /* "PGRD" */
+    GRID_VERSION = 1,
+    GRID_PAGE = 4096, /* header, row map and cells begin at multiples of this */
+    GRID_SLOTS_MAX = 1440,
+};
+
+/* Rows are cut into blocks at fixed places: [0, 512), [512, 4096), [4096, 65536), then 65,536 each. */
+enum { GRID_BLOCK_ROWS = 65536 };
+
+struct grid_header {
+    uint32_t magic;
+    uint16_t version;
+    uint8_t tier;
+    uint8_t reserved;
+    uint32_t policy;
+    uint32_t step_s;
+    int64_t start_s;
+    uint64_t generation;
+    uint32_t slots;
+    uint32_t block;
+    uint32_t row_first;
+    uint32_t rows;
+    uint32_t reserved2[3];
+    uint32_t crc; /* CRC32C of all bytes before it */
+};
+static_assert(sizeof(struct grid_header) == 64, "no padding goes to disk");
+
+/* A cell is the value's bits XOR this: the bits of a signalling NaN, which never arrives as a value, so
+ * that a cell of zeros, as the file system makes it, reads as "absent". */
+#define GRID_CELL_KEY 0x7ff4504c554d4247ULL
+
+/* ---- Manifest: DIR/MANIFEST ---- */
+
+enum {
+    MANIFEST_MAGIC = 0x464e4d50, /* "PMNF" */
+    MANIFEST_VERSION = 1,
+};
+
+struct manifest_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t reserved;
+    uint32_t reserved2;
+    uint32_t crc; /* CRC32C of all bytes before it */
+};
+static_assert(sizeof(struct manifest_header) == 16, "no padding goes to disk");
+
+enum manifest_type {
+    MANIFEST_SEAL = 1, /* the segment exists and takes the place of the grids of its generation */
+    MANIFEST_DROP = 2, /* the segment, or the grids, of this generation are no more */
+};
+
+struct manifest_record {
+    uint32_t crc;  /* CRC32C of the rest of the record */
+    uint16_t type; /* enum manifest_type */
+    uint8_t tier;
+    uint8_t reserved;
+    uint32_t policy;
+    uint32_t slots;
+    int64_t start_s;
+    uint64_t generation;
+};
+static_assert(sizeof(struct manifest_record) == 32, "no padding goes to disk");
+
 #endif

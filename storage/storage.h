@@ -26,10 +26,10 @@ struct storage_options {
     int64_t sync_ms;              /* pause between flushes; what a power cut may cost; default 1000 */
     int64_t future_max_s;         /* how far ahead of the clock a point may be; default 3600 */
     int64_t seal_grace_s;         /* how long after its end a window stays open; default 60 */
-    uint32_t windows_max;         /* open windows of all policies; the longest idle ones beyond that are sealed; default 256 */
-    uint64_t series_max;          /* 0: no limit but the format's (2^28) */
-    uint64_t free_bytes_min;      /* keep that much of the disk free: refuse new grids below; default 64 MiB */
-    bool manual;                  /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
+    uint32_t windows_max; /* open windows of all policies; the longest idle ones beyond that are sealed; default 256 */
+    uint64_t series_max;  /* 0: no limit but the format's (2^28) */
+    uint64_t free_bytes_min; /* keep that much of the disk free: refuse new grids below; default 64 MiB */
+    bool manual;             /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
 };
 
 /* The defaults named above, for DIR. */
@@ -61,14 +61,14 @@ void storage_leave(void);
 /* What became of a point. Everything but STORE_OK is counted by the caller under its reason. */
 enum store_result {
     STORE_OK,
-    STORE_BAD_NAME,   /* empty, a component too long, control bytes, invalid tags, ... */
-    STORE_TOO_OLD,    /* older than the last archive; the series is created all the same, as carbon does */
-    STORE_FUTURE,     /* further ahead than future_max_s */
-    STORE_NAN,        /* carbon drops these in silence; the series is not created */
-    STORE_DISK_FULL,  /* no space for the window's grid; tried again when there is room */
+    STORE_BAD_NAME,     /* empty, a component too long, control bytes, invalid tags, ... */
+    STORE_TOO_OLD,      /* older than the last archive; the series is created all the same, as carbon does */
+    STORE_FUTURE,       /* further ahead than future_max_s */
+    STORE_NAN,          /* carbon drops these in silence; the series is not created */
+    STORE_DISK_FULL,    /* no space for the window's grid; tried again when there is room */
     STORE_SERIES_LIMIT, /* a new name beyond series_max */
-    STORE_ERROR,      /* the disk failed; logged by the store */
-    STORE_RESULTS     /* how many there are */
+    STORE_ERROR,        /* the disk failed; logged by the store */
+    STORE_RESULTS       /* how many there are */
 };
 
 /* The words used in metrics and logs: "ok", "bad_name", ... */
@@ -91,8 +91,7 @@ void store_begin(struct store_writer *w, int64_t now_s);
 
 /* Store the value V of NAME (as it came: any spelling that carbon takes; it is normalised) at T_S
  * (seconds; negative times are too old). V may be infinite. Between enter and leave. */
-enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s,
-                              double v);
+enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s, double v);
 
 /* ---- find ---- */
 
@@ -147,8 +146,8 @@ bool aggregation_parse(struct span word, enum aggregation *out);
 struct storage_points {
     int64_t start_s; /* time of the first slot */
     int64_t step_s;
-    size_t count;    /* slots; 0 when the range lies outside of what the series can have */
-    double *values;  /* in the arena; NaN is None */
+    size_t count;            /* slots; 0 when the range lies outside of what the series can have */
+    double *values;          /* in the arena; NaN is None */
     enum aggregation method; /* of the series' rollups */
     double x_files_factor;
 };
@@ -186,24 +185,25 @@ struct storage_stats {
     uint64_t series;
     uint64_t series_created; /* since start */
     uint64_t windows_open;
-    uint64_t grid_bytes;     /* reserved on disk by open windows */
+    uint64_t grid_bytes; /* reserved on disk by open windows */
     uint64_t segments;
     uint64_t segment_bytes;
-    uint64_t log_bytes;      /* series.log */
-    uint64_t index_bytes;    /* heap: series records, hash, tree */
+    uint64_t log_bytes;   /* series.log */
+    uint64_t index_bytes; /* heap: series records, hash, tree */
     uint64_t flushes;
-    int64_t flush_last_ms;   /* how long the last one took */
+    int64_t flush_last_ms;    /* how long the last one took */
     int64_t unflushed_age_ms; /* age of the oldest store that is not on the device yet; 0: none */
-    uint64_t sealed_windows; /* since start */
+    uint64_t sealed_windows;  /* since start */
     uint64_t expired_segments;
     uint64_t damaged_chunks;
     uint64_t io_errors;
-    bool disk_full;          /* points are being refused for lack of space */
-    bool io_failed;          /* an fsync failed and could not be repaired: see the log */
+    bool disk_full; /* points are being refused for lack of space */
+    bool io_failed; /* an fsync failed and could not be repaired: see the log */
     size_t tiers;
     struct storage_tier_stats *tier; /* in the arena */
 };
 
+/* A snapshot. Between storage_enter() and storage_leave(). */
 void storage_stats(struct storage *st, struct arena *arena, struct storage_stats *out);
 
 #endif

@@ -1,0 +1,104 @@
+/* The store's own threads: the flusher writes to the device every sync_ms, the keeper seals and expires.
+ * They are two because sealing takes seconds and the flush must not wait for it. */
+#include "storage/internal.h"
+
+#include "base/clock.h"
+#include "base/grace.h"
+#include "base/log.h"
+#include "storage/deferred.h"
+
+#include <errno.h>
+#include <time.h>
+
+enum { KEEPER_PAUSE_MS = 1000 };
+
+/* Sleep for MS; true when the store is being closed. */
+static bool background_pause(struct storage *st, int64_t ms)
+{
+    struct timespec until;
+    int rc = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&st->stop_lock);
+    while (!st->stopping && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&st->stop_cond, &st->stop_lock, &until);
+    bool stopping = st->stopping;
+    pthread_mutex_unlock(&st->stop_lock);
+    return stopping;
+}
+
+static void background_report(struct log_limit *limit, const char *what, const struct err *err)
+{
+    uint64_t held_back;
+
+    if (log_limit_pass(limit, 1, 60 * 1000000000LL, &held_back))
+        log_error("storage", what, LOG_ERR(err), LOG_INT("held_back", held_back));
+}
+
+static void *flusher_main(void *arg)
+{
+    struct storage *st = arg;
+    struct log_limit limit = {0};
+    struct err err;
+
+    while (!background_pause(st, st->options.sync_ms)) {
+        if (storage_flush(st, &err) < 0)
+            background_report(&limit, "stored points do not reach the disk", &err);
+    }
+    return NULL;
+}
+
+static void *keeper_main(void *arg)
+{
+    struct storage *st = arg;
+    struct log_limit limit = {0};
+    struct err err;
+
+    while (!background_pause(st, KEEPER_PAUSE_MS)) {
+        if (storage_tick(st, clock_now_s(), &err) < 0)
+            background_report(&limit, "housekeeping failed and will be tried again", &err);
+    }
+    return NULL;
+}
+
+int storage_tick(struct storage *st, int64_t now_s, struct err *err)
+{
+    pthread_mutex_lock(&st->maintenance);
+    int rc = storage_seal_due(st, now_s, err);
+    struct err why;
+    int expired = storage_expire(st, now_s, rc == 0 ? err : &why);
+    pthread_mutex_unlock(&st->maintenance);
+    deferred_drain();
+    name_tree_reclaim(st->tree);
+    if (rc < 0 || expired < 0)
+        __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);
+    return rc < 0 ? rc : expired;
+}
+
+int storage_background_start(struct storage *st, struct err *err)
+{
+    st->flusher_runs = pthread_create(&st->flusher, NULL, flusher_main, st) == 0;
+    st->keeper_runs = pthread_create(&st->keeper, NULL, keeper_main, st) == 0;
+    if (!st->flusher_runs || !st->keeper_runs)
+        return err_set(err, ERR_MEMORY, "cannot start the store's threads");
+    return 0;
+}
+
+void storage_background_stop(struct storage *st)
+{
+    pthread_mutex_lock(&st->stop_lock);
+    st->stopping = true;
+    pthread_cond_broadcast(&st->stop_cond);
+    pthread_mutex_unlock(&st->stop_lock);
+    if (st->flusher_runs)
+        pthread_join(st->flusher, NULL);
+    if (st->keeper_runs)
+        pthread_join(st->keeper, NULL);
+    st->flusher_runs = st->keeper_runs = false;
+}

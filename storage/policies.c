@@ -1,0 +1,118 @@
+#include "storage/policies.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+
+/* The policy with these RETENTIONS, or NULL. */
+static struct policy *policies_find(struct policies *p, struct span retentions)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (span_eq(span_str(p->policy[i]->retention.text), retentions))
+            return p->policy[i];
+    return NULL;
+}
+
+static int policies_add(struct policies *p, struct span retentions, struct policy **out, struct err *err)
+{
+    if (p->count == POLICIES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d different retentions", POLICIES_MAX);
+    struct policy *policy = calloc(1, sizeof *policy);
+    if (policy == NULL)
+        return err_set(err, ERR_MEMORY, "policy");
+    policy->number = (uint16_t)p->count;
+    int rc = retention_parse(retentions, &policy->retention, err);
+    uint32_t made = 0;
+    while (rc == 0 && made < policy->retention.count) {
+        rc = tier_init(&policy->tier[made], p->dir, policy->number, (uint8_t)made, &policy->retention.tiers[made], err);
+        made++;
+    }
+    if (rc == 0)
+        rc = file_sync_dir(p->dir, err); /* the folders are there before any grid in them is */
+    if (rc < 0) {
+        while (made-- > 0)
+            tier_release(&policy->tier[made]);
+        free(policy);
+        return rc;
+    }
+    p->policy[p->count] = policy;
+    __atomic_store_n(&p->count, p->count + 1, __ATOMIC_RELEASE);
+    *out = policy;
+    return 0;
+}
+
+static void policies_put_rule(struct policies *p, const struct log_rule *rule)
+{
+    p->rule[rule->number] =
+        (struct rule){.policy = rule->policy, .method = rule->method, .x_files_factor = rule->x_files_factor};
+    __atomic_store_n(&p->rules, rule->number + 1u, __ATOMIC_RELEASE);
+}
+
+int policies_restore(struct policies *p, const struct log_rule *rule, struct err *err)
+{
+    struct policy *policy = policies_find(p, rule->retentions);
+    int rc = 0;
+
+    if (rule->number != p->rules || rule->number >= RULES_MAX || rule->method == 0 || rule->method >= AGG_COUNT)
+        return err_set(err, ERR_CORRUPT, "rule %u is out of order or has a method that is unknown", rule->number);
+    if (policy == NULL)
+        rc = policies_add(p, rule->retentions, &policy, err);
+    if (rc == 0 && policy->number != rule->policy)
+        rc = err_set(err, ERR_CORRUPT, "rule %u names policy %u, expected %u", rule->number, rule->policy,
+                     policy->number);
+    if (rc == 0)
+        policies_put_rule(p, rule);
+    return rc;
+}
+
+int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, uint16_t *number,
+                      struct err *err)
+{
+    struct span retentions = span_str(match->retention->text);
+    struct policy *policy = policies_find(p, retentions);
+    int rc = 0;
+
+    for (uint32_t i = 0; policy != NULL && i < p->rules; i++) {
+        const struct rule *r = &p->rule[i];
+        if (r->policy == policy->number && r->method == match->method && r->x_files_factor == match->x_files_factor) {
+            *number = (uint16_t)i;
+            return 0;
+        }
+    }
+    if (p->rules == RULES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d different rules of retention and aggregation", RULES_MAX);
+    if (policy == NULL)
+        rc = policies_add(p, retentions, &policy, err);
+    if (rc < 0)
+        return rc;
+    struct log_rule rule = {.number = (uint16_t)p->rules,
+                            .policy = policy->number,
+                            .method = (uint8_t)match->method,
+                            .x_files_factor = match->x_files_factor,
+                            .retentions = retentions};
+    rc = series_log_append_rule(log, &rule, err);
+    *number = rule.number;
+    if (rc == 0)
+        policies_put_rule(p, &rule);
+    return rc;
+}
+
+void policies_release(struct policies *p)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        for (uint32_t k = 0; k < p->policy[i]->retention.count; k++)
+            tier_release(&p->policy[i]->tier[k]);
+        free(p->policy[i]);
+    }
+}
+
+int policies_each_tier(struct policies *p, int (*each)(void *ctx, struct policy *policy, struct tier *tier), void *ctx)
+{
+    uint32_t count = __atomic_load_n(&p->count, __ATOMIC_ACQUIRE);
+    int rc = 0;
+
+    for (uint32_t i = 0; i < count && rc == 0; i++)
+        for (uint32_t k = 0; k < p->policy[i]->retention.count && rc == 0; k++)
+            rc = each(ctx, p->policy[i], &p->policy[i]->tier[k]);
+    return rc;
+}

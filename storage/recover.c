@@ -1,0 +1,240 @@
+/* Recovery is the normal start: map what is there. Nothing is replayed but names.
+ *
+ *   series.log   gives rules, policies and series; the name tree is built beside it
+ *   MANIFEST     gives the live segments
+ *   folders      segment files that the manifest does not name are deleted, so are grids whose
+ *                generation has ended; the other grids are opened as windows again
+ *
+ * After a power cut a grid may name ids that the log does not know: those rows stay without a name, and
+ * the ids are never handed out again. A file that cannot be read is set aside (its name gets
+ * ".damaged"), reported and counted; the rest is served. */
+#include "storage/internal.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "storage/name.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names ---- */
+
+static int recover_rule(void *ctx, const struct log_rule *rule, struct err *err)
+{
+    struct storage *st = ctx;
+
+    return policies_restore(&st->policies, rule, err);
+}
+
+static int recover_create(void *ctx, const struct log_create *create, uint32_t at, struct err *err)
+{
+    struct storage *st = ctx;
+
+    if (create->rule >= st->policies.rules)
+        return err_set(err, ERR_CORRUPT, "series %u has the unknown rule %u", create->id, create->rule);
+    int rc = series_restore(&st->series, create, at, err);
+    if (rc == 0 && !name_is_tagged(create->name))
+        rc = name_tree_insert(st->tree, create->name, create->id, err);
+    return rc;
+}
+
+static void recover_damaged(void *ctx, uint64_t offset, uint64_t len)
+{
+    struct storage *st = ctx;
+
+    st->damaged_chunks++;
+    log_error("storage", "series.log: bytes that hold no valid record are left out", LOG_INT("offset", offset),
+              LOG_INT("bytes", len));
+}
+
+/* ---- files ---- */
+
+/* Take PATH out of the way and say why. */
+static int recover_set_aside(struct storage *st, const char *path, const struct err *why, struct err *err)
+{
+    char aside[4200];
+
+    snprintf(aside, sizeof aside, "%s.damaged", path);
+    st->damaged_chunks++;
+    log_error("storage", "a damaged file is set aside", LOG_STR("file", path), LOG_ERR(why));
+    return file_rename(path, aside, err);
+}
+
+struct recover_tier {
+    struct storage *st;
+    struct tier *tier;
+    const struct manifest_record *live;
+    size_t live_count;
+    uint32_t id_max;
+    struct err *err;
+};
+
+/* The window of GENERATION, made when this is its first grid. */
+static struct window *recover_window(struct recover_tier *r, const struct grid_header *header)
+{
+    struct storage *st = r->st;
+    const struct tier_view *view = tier_view(r->tier);
+
+    for (uint32_t i = 0; i < view->windows; i++)
+        if (view->window[i]->generation == header->generation)
+            return view->window[i];
+    struct window *w = window_new(header, ++st->window_serial, r->tier->dir, &st->space);
+    if (w == NULL || tier_add_window(r->tier, w, r->err) < 0) {
+        window_free(w);
+        return NULL;
+    }
+    w->opened_s = w->touched_s = clock_now_s();
+    st->windows_open++;
+    return w;
+}
+
+static int recover_grid(struct recover_tier *r, const char *path)
+{
+    struct grid_header header;
+    struct grid *g;
+    struct err why = {0};
+    int rc = grid_open(path, &header, &g, &why);
+
+    if (rc == 0 && manifest_has_ended(r->st->manifest, header.generation)) {
+        grid_close(g);
+        return file_unlink(path, r->err);
+    }
+    if (rc == 0 && (header.policy != r->tier->policy || header.tier != r->tier->number ||
+                    header.step_s != r->tier->shape.step_s)) {
+        grid_close(g);
+        rc = err_corrupt(&why, path, 0, "grid of another tier");
+    }
+    if (rc == ERR_CORRUPT)
+        return recover_set_aside(r->st, path, &why, r->err);
+    if (rc < 0) {
+        *r->err = why;
+        return rc;
+    }
+    struct window *w = recover_window(r, &header);
+    if (w == NULL) {
+        grid_close(g);
+        return err_set(r->err, ERR_MEMORY, "%s", path);
+    }
+    if (header.generation >= r->st->generation_next)
+        r->st->generation_next = header.generation + 1;
+    rc = window_adopt(w, g, &header, &r->id_max, &why);
+    if (rc < 0)
+        grid_close(g);
+    return rc == ERR_CORRUPT ? recover_set_aside(r->st, path, &why, r->err) : rc;
+}
+
+/* Whether NAME is a segment file that the manifest names. Other files are nobody's business. */
+static bool recover_is_live(const struct recover_tier *r, const char *name)
+{
+    int64_t start_s;
+    uint64_t generation;
+
+    if (sscanf(name, "s%" SCNd64 "-g%" SCNu64, &start_s, &generation) != 2)
+        return true;
+    for (size_t i = 0; i < r->live_count; i++)
+        if (r->live[i].generation == generation && r->live[i].start_s == start_s)
+            return true;
+    return false;
+}
+
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t n = strlen(name), e = strlen(ending);
+
+    return n >= e && strcmp(name + n - e, ending) == 0;
+}
+
+static int recover_file(void *ctx, const char *name)
+{
+    struct recover_tier *r = ctx;
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", r->tier->dir, name);
+    if (has_ending(name, ".grid"))
+        return recover_grid(r, path);
+    if (has_ending(name, ".tmp") || (has_ending(name, ".seg") && !recover_is_live(r, name)))
+        return file_unlink(path, r->err);
+    return 0;
+}
+
+/* Open a segment that the manifest names: 1 when it is there. A missing or damaged one is reported; the
+ * store goes on. */
+static int recover_segment(struct recover_tier *r, const struct manifest_record *record, struct live_segment *live)
+{
+    char path[4096];
+    struct err why;
+
+    *live = (struct live_segment){.generation = record->generation,
+                                  .start_s = record->start_s,
+                                  .end_s = record->start_s + (int64_t)record->slots * r->tier->shape.step_s};
+    tier_segment_path(r->tier, record->start_s, record->generation, path, sizeof path);
+    int rc = segment_open(path, &live->segment, &why);
+    if (rc == ERR_CORRUPT || rc == ERR_MISSING) {
+        r->st->damaged_chunks++;
+        log_error("storage", "a segment is lost", LOG_STR("file", path), LOG_ERR(&why));
+        return 0;
+    }
+    if (rc < 0)
+        *r->err = why;
+    return rc < 0 ? rc : 1;
+}
+
+static int recover_segments(struct recover_tier *r)
+{
+    struct live_segment *live = calloc(r->live_count + 1, sizeof live[0]);
+    size_t count = 0;
+    int rc = live == NULL ? err_set(r->err, ERR_MEMORY, "segments of %s", r->tier->dir) : 0;
+
+    for (size_t i = 0; rc >= 0 && i < r->live_count; i++) {
+        if (r->live[i].policy != r->tier->policy || r->live[i].tier != r->tier->number)
+            continue;
+        rc = recover_segment(r, &r->live[i], &live[count]);
+        count += rc == 1;
+    }
+    if (rc >= 0)
+        rc = tier_add_segments(r->tier, live, count, r->err);
+    for (size_t i = 0; rc < 0 && i < count; i++)
+        segment_close(live[i].segment);
+    free(live);
+    return rc;
+}
+
+static int recover_tier(void *ctx, struct policy *policy, struct tier *tier)
+{
+    struct recover_tier *r = ctx;
+
+    (void)policy;
+    r->tier = tier;
+    int rc = file_list(tier->dir, recover_file, r, r->err);
+    return rc < 0 ? rc : recover_segments(r);
+}
+
+int storage_recover(struct storage *st, struct err *err)
+{
+    struct series_log_reader reader = {
+        .ctx = st, .rule = recover_rule, .create = recover_create, .damaged = recover_damaged};
+    struct recover_tier r = {.st = st, .err = err};
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/series.log", st->dir);
+    name_tree_bulk(st->tree, true);
+    int rc = series_log_open(path, &st->log, err);
+    if (rc == 0) {
+        st->series.log = st->log;
+        st->series.seed = series_log_seed(st->log);
+        rc = series_log_replay(st->log, &reader, err);
+    }
+    name_tree_bulk(st->tree, false);
+    if (rc == 0)
+        rc = manifest_open(st->dir, &st->manifest, err);
+    if (rc < 0)
+        return rc;
+    st->generation_next = manifest_generation_max(st->manifest) + 1;
+    r.live = manifest_segments(st->manifest, &r.live_count);
+    rc = policies_each_tier(&st->policies, recover_tier, &r);
+    series_reserve_ids(&st->series, r.id_max);
+    return rc == 0 ? manifest_compact(st->manifest, err) : rc;
+}

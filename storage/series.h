@@ -1,0 +1,85 @@
+/* series.h - all series: name -> id, and what the store needs to know of each on every point.
+ *
+ * A record of 32 bytes a series, by id, and a hash table name -> id. Both are read without locks:
+ * records never move (reserved address space), hash tables are published by pointer and freed after a
+ * grace period. Creation takes one lock.
+ *
+ * Successor prediction: collectors repeat the same names in the same order every interval, so each
+ * record remembers the series that followed it last time; the caller compares the next name with that
+ * one first (store.c). */
+#ifndef PLUMBAGO_STORAGE_SERIES_H
+#define PLUMBAGO_STORAGE_SERIES_H
+
+#include "base/err.h"
+#include "base/span.h"
+#include "storage/series_log.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdint.h>
+
+enum { SERIES_NONE = UINT32_MAX, SERIES_MAX = 1 << 28 };
+
+struct series {
+    uint32_t name_at; /* series_log_name() */
+    uint16_t name_len;
+    uint16_t rule;  /* policies.h */
+    uint32_t hash;  /* low half of the name's hash */
+    uint32_t next;  /* relaxed atomic: id + 1 of the series that followed last time; 0: unknown */
+    uint64_t place; /* atomic: window serial << 32 | row, where its last store went */
+    uint32_t created_s;
+    uint32_t unused;
+};
+static_assert(sizeof(struct series) == 32, "two records a cache line");
+
+struct name_table; /* one shard's hash table */
+
+enum { SERIES_SHARDS = 64 };
+
+struct series_table {
+    struct series *records; /* by id; readable up to .ids */
+    uint32_t ids;           /* atomic: ids below this are handed out (some may be gone) */
+    uint64_t count;         /* atomic: live series */
+    uint64_t limit;         /* the most there may be */
+    uint64_t seed;
+    struct series_log *log;
+    pthread_mutex_t lock;                    /* creation: guards the log's end, .ids, and the shards' growth */
+    struct name_table *shard[SERIES_SHARDS]; /* atomic pointers */
+    uint64_t table_bytes;
+};
+
+/* Ready T over no log yet; LIMIT series at the most. */
+int series_table_init(struct series_table *t, uint64_t limit, struct err *err);
+void series_table_release(struct series_table *t);
+
+/* The record of ID, which must have been handed out. */
+static inline struct series *series_get(const struct series_table *t, uint32_t id)
+{
+    return &t->records[id];
+}
+
+static inline struct span series_name(const struct series_table *t, const struct series *s)
+{
+    return series_log_name(t->log, s->name_at, s->name_len);
+}
+
+uint64_t series_hash(const struct series_table *t, struct span canonical);
+
+/* The id of a canonical name, or SERIES_NONE. Any thread, between grace_enter() and grace_leave(). */
+uint32_t series_find(const struct series_table *t, struct span canonical, uint64_t hash);
+
+/* Put a record that the log already holds into the table. Only while the store opens. */
+int series_restore(struct series_table *t, const struct log_create *create, uint32_t at, struct err *err);
+
+/* Give CANONICAL an id: log record, record, hash. The caller holds t->lock and has found that the name
+ * is not there. ERR_FULL: the disk; ERR_LIMIT: the limit; ERR_MEMORY. */
+int series_create(struct series_table *t, struct span canonical, uint64_t hash, uint16_t rule, uint32_t created_s,
+                  uint32_t *id, struct err *err);
+
+/* Ids below ID are never handed out again: somebody's data names them. Only while the store opens. */
+void series_reserve_ids(struct series_table *t, uint32_t id);
+
+/* Heap bytes: records and hash tables. */
+uint64_t series_table_bytes(const struct series_table *t);
+
+#endif

@@ -1,0 +1,285 @@
+/* The log is one mapping of SERIES_LOG_MAX bytes, made once; the file grows under it by file_reserve()
+ * in steps, always at least LOG_MARGIN bytes ahead of the end, so that an append is a memcpy that cannot
+ * meet a full disk, and so that reading a few bytes beyond a name is harmless.
+ *
+ * An append writes the body first and the first eight bytes (checksum, length, type) last: whoever
+ * is killed in between leaves a zero word, which reads as the end. The bytes behind the end are zeroed
+ * at the next start, because a later record could end just where an old body happens to look valid. */
+#include "storage/series_log.h"
+
+#include "base/crc32c.h"
+#include "base/file.h"
+#include "base/must.h"
+#include "storage/format.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { LOG_MARGIN = 8192, LOG_STEP_MIN = 1 << 20, LOG_STEP_MAX = 64 << 20 };
+
+struct series_log {
+    struct file *file;
+    char *map;         /* SERIES_LOG_MAX bytes; [0, reserved) may be touched */
+    uint64_t reserved; /* bytes that the file has */
+    uint64_t end;      /* where the next record goes; atomic: written by the appender, read by sync */
+    uint64_t synced;   /* how far the device has it */
+    uint64_t seed;
+};
+
+static uint32_t record_crc(const char *record, uint32_t len)
+{
+    return crc32c(record + 4, len - 4);
+}
+
+static bool log_record_valid(const struct series_log_head *head, uint64_t room)
+{
+    uint32_t len = (uint32_t)head->words * 4;
+
+    if (len > room || head->pad > 3)
+        return false;
+    if (head->type == SERIES_LOG_CREATE)
+        return len > sizeof(struct series_log_create_record) + head->pad &&
+               record_crc((const char *)head, len) == head->crc;
+    if (head->type == SERIES_LOG_RULE)
+        return len > sizeof(struct series_log_rule_record) + head->pad &&
+               record_crc((const char *)head, len) == head->crc;
+    return false;
+}
+
+static int log_replay_record(struct series_log *log, uint64_t at, const struct series_log_reader *reader,
+                             struct err *err)
+{
+    const struct series_log_head *head = (const void *)(log->map + at);
+    uint32_t len = (uint32_t)head->words * 4 - head->pad;
+
+    if (head->type == SERIES_LOG_CREATE) {
+        const struct series_log_create_record *r = (const void *)head;
+        uint32_t name_at = (uint32_t)((at + sizeof *r) / 4);
+        struct log_create create = {.id = r->id,
+                                    .rule = r->rule,
+                                    .created_s = r->created_s,
+                                    .name = span_of(log->map + at + sizeof *r, len - sizeof *r)};
+        return reader->create(reader->ctx, &create, name_at, err);
+    }
+    const struct series_log_rule_record *r = (const void *)head;
+    struct log_rule rule = {.number = r->rule,
+                            .policy = r->policy,
+                            .method = r->method,
+                            .x_files_factor = r->x_files_factor,
+                            .retentions = span_of(log->map + at + sizeof *r, len - sizeof *r)};
+    return reader->rule(reader->ctx, &rule, err);
+}
+
+/* Zero what lies behind the end, page by page, where it is not zero already. */
+static void log_clear_tail(struct series_log *log)
+{
+    static const char zeros[4096];
+
+    for (uint64_t at = log->end; at < log->reserved;) {
+        size_t n = sizeof zeros - at % sizeof zeros;
+        if (n > log->reserved - at)
+            n = (size_t)(log->reserved - at);
+        if (memcmp(log->map + at, zeros, n) != 0)
+            memset(log->map + at, 0, n);
+        at += n;
+    }
+}
+
+int series_log_replay(struct series_log *log, const struct series_log_reader *reader, struct err *err)
+{
+    uint64_t at = sizeof(struct series_log_header);
+    uint64_t bad_from = 0; /* where the bytes that hold no record begin; 0: none */
+    int rc = 0;
+
+    log->end = at;
+    while (rc == 0 && at + sizeof(struct series_log_head) <= log->reserved) {
+        const struct series_log_head *head = (const void *)(log->map + at);
+        if (!log_record_valid(head, log->reserved - at)) {
+            bad_from = bad_from == 0 ? at : bad_from;
+            at += 4;
+            continue;
+        }
+        if (bad_from != 0)
+            reader->damaged(reader->ctx, bad_from, at - bad_from);
+        bad_from = 0;
+        rc = log_replay_record(log, at, reader, err);
+        at += (uint64_t)head->words * 4;
+        log->end = at;
+    }
+    if (rc == 0)
+        log_clear_tail(log);
+    return rc;
+}
+
+static int log_create_header(struct series_log *log, struct err *err)
+{
+    struct series_log_header header = {.magic = SERIES_LOG_MAGIC, .version = SERIES_LOG_VERSION};
+
+    if (getrandom(&header.seed, sizeof header.seed, 0) != (ssize_t)sizeof header.seed)
+        return err_set(err, ERR_IO, "no random bytes from the kernel");
+    header.crc = crc32c(&header, offsetof(struct series_log_header, crc));
+    log->seed = header.seed;
+    log->end = sizeof header;
+    int rc = file_reserve(log->file, LOG_STEP_MIN, err);
+    if (rc == 0)
+        rc = file_write(log->file, &header, sizeof header, 0, err);
+    log->reserved = LOG_STEP_MIN;
+    return rc == 0 ? file_sync(log->file, err) : rc;
+}
+
+static int log_check_header(struct series_log *log, struct err *err)
+{
+    struct series_log_header header;
+    int rc = file_read(log->file, &header, sizeof header, 0, err);
+
+    if (rc < 0)
+        return rc;
+    if (header.magic != SERIES_LOG_MAGIC || header.crc != crc32c(&header, offsetof(struct series_log_header, crc)))
+        return err_corrupt(err, file_path(log->file), 0, "series log header");
+    if (header.version > SERIES_LOG_VERSION)
+        return err_set(err, ERR_VERSION, "%s: version %u, this plumbago reads up to %u", file_path(log->file),
+                       header.version, SERIES_LOG_VERSION);
+    log->seed = header.seed;
+    return 0;
+}
+
+/* Whether the file is new: empty, or never got its header (killed or cut off while it was made). */
+static bool log_is_blank(const struct file *f, uint64_t size)
+{
+    struct series_log_header header;
+    static const struct series_log_header zero;
+
+    if (size < sizeof header)
+        return true;
+    return size == LOG_STEP_MIN && file_read(f, &header, sizeof header, 0, NULL) == 0 &&
+           memcmp(&header, &zero, sizeof header) == 0;
+}
+
+int series_log_open(const char *path, struct series_log **out, struct err *err)
+{
+    struct series_log *log = calloc(1, sizeof *log);
+    int rc = log == NULL ? err_set(err, ERR_MEMORY, "%s", path) : 0;
+
+    *out = NULL;
+    if (rc == 0)
+        rc = file_open(path, FILE_READ_WRITE | FILE_CREATE, &log->file, err);
+    if (rc == 0)
+        rc = file_size(log->file, &log->reserved, err);
+    bool blank = rc == 0 && log_is_blank(log->file, log->reserved);
+    if (rc == 0)
+        rc = blank ? log_create_header(log, err) : log_check_header(log, err);
+    if (rc == 0)
+        rc = file_map(log->file, 0, SERIES_LOG_MAX, FILE_MAP_WRITE, (void **)&log->map, err);
+    if (rc < 0) {
+        series_log_close(log);
+        return rc;
+    }
+    *out = log;
+    return 0;
+}
+
+void series_log_close(struct series_log *log)
+{
+    if (log == NULL)
+        return;
+    if (log->map != NULL)
+        file_unmap(log->map, SERIES_LOG_MAX);
+    file_close(log->file);
+    free(log);
+}
+
+/* Make sure that LEN bytes and the margin fit behind the end. */
+static int log_make_room(struct series_log *log, uint32_t len, struct err *err)
+{
+    uint64_t need = log->end + len + LOG_MARGIN;
+    uint64_t step = log->reserved / 4;
+
+    if (need <= log->reserved)
+        return 0;
+    if (need > SERIES_LOG_MAX)
+        return err_set(err, ERR_FULL, "%s has reached its largest size of %llu bytes", file_path(log->file),
+                       (unsigned long long)SERIES_LOG_MAX);
+    step = step < LOG_STEP_MIN ? LOG_STEP_MIN : step > LOG_STEP_MAX ? LOG_STEP_MAX : step;
+    uint64_t want = (need + step - 1) / step * step;
+    if (want > SERIES_LOG_MAX)
+        want = SERIES_LOG_MAX;
+    int rc = file_reserve(log->file, want, err);
+    if (rc == 0)
+        log->reserved = want;
+    return rc;
+}
+
+/* Append a record: FIXED bytes of a struct that begins with a series_log_head, then TEXT. */
+static int log_append(struct series_log *log, struct series_log_head *head, uint32_t fixed, struct span text,
+                      struct err *err)
+{
+    uint32_t len = fixed + (uint32_t)text.len;
+    uint32_t padded = (len + 3) & ~3u;
+    int rc = log_make_room(log, padded, err);
+
+    if (rc < 0)
+        return rc;
+    MUST(padded / 4 <= UINT16_MAX);
+    head->words = (uint16_t)(padded / 4);
+    head->pad = (uint8_t)(padded - len);
+    char *to = log->map + log->end;
+    memcpy(to + sizeof *head, (const char *)head + sizeof *head, fixed - sizeof *head);
+    memcpy(to + fixed, text.ptr, text.len);
+    memset(to + len, 0, padded - len);
+    memcpy(to + 4, (const char *)head + 4, sizeof *head - 4); /* the checksum covers these */
+    head->crc = record_crc(to, padded);
+    uint32_t crc = head->crc;
+    __atomic_store_n((uint32_t *)(void *)to, crc, __ATOMIC_RELEASE);
+    __atomic_store_n(&log->end, log->end + padded, __ATOMIC_RELEASE);
+    return 0;
+}
+
+int series_log_append_rule(struct series_log *log, const struct log_rule *rule, struct err *err)
+{
+    struct series_log_rule_record record = {.head = {.type = SERIES_LOG_RULE},
+                                            .rule = rule->number,
+                                            .policy = rule->policy,
+                                            .method = rule->method,
+                                            .x_files_factor = rule->x_files_factor};
+
+    return log_append(log, &record.head, sizeof record, rule->retentions, err);
+}
+
+int series_log_append_create(struct series_log *log, const struct log_create *create, uint32_t *at, struct err *err)
+{
+    struct series_log_create_record record = {
+        .head = {.type = SERIES_LOG_CREATE}, .id = create->id, .rule = create->rule, .created_s = create->created_s};
+    uint64_t begin = log->end;
+    int rc = log_append(log, &record.head, sizeof record, create->name, err);
+
+    *at = (uint32_t)((begin + sizeof record) / 4);
+    return rc;
+}
+
+struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t len)
+{
+    return span_of(log->map + (uint64_t)at * 4, len);
+}
+
+int series_log_sync(struct series_log *log, struct err *err)
+{
+    uint64_t end = __atomic_load_n(&log->end, __ATOMIC_ACQUIRE);
+
+    if (end == log->synced)
+        return 0;
+    int rc = file_sync(log->file, err);
+    if (rc == 0)
+        log->synced = end;
+    return rc;
+}
+
+uint64_t series_log_bytes(const struct series_log *log)
+{
+    return __atomic_load_n(&log->end, __ATOMIC_RELAXED);
+}
+
+uint64_t series_log_seed(const struct series_log *log)
+{
+    return log->seed;
+}

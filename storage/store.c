@@ -1,0 +1,285 @@
+/* The hot path: a point to its cell.
+ *
+ *   name -> series   compare with the series that followed the sender's last one last time; only on a
+ *                    miss bring the name to canonical form, hash it, look it up, and at last create it
+ *   time -> window   the writer remembers one window for each policy, for the length of a batch
+ *   series -> row    the record remembers (window, row) of its last store; else the window's row map
+ *   store            one aligned word
+ *
+ * What a writer remembers of windows is forgotten at store_begin(): between two batches a window may
+ * have been sealed (grace.h). */
+#include "storage/internal.h"
+#include "storage/name.h"
+
+#include "base/grace.h"
+#include "base/log.h"
+#include "base/must.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { PLACES = 64 };
+
+/* The window that the last point of a policy went to, and for which times it is right. */
+struct store_place {
+    uint64_t batch; /* remembered in this batch; others are void */
+    uint32_t policy;
+    uint32_t slot; /* of .t_s */
+    int64_t t_s;
+    int64_t from_s; /* [from, to) */
+    int64_t to_s;
+    struct window *window;
+};
+
+struct store_writer {
+    struct storage *st;
+    unsigned number;
+    uint64_t batch;
+    int64_t now_s;
+    struct store_place place[PLACES]; /* by policy number modulo */
+    struct log_limit log_limit;
+    char scratch[NAME_MAX_BYTES];
+};
+
+const char *store_result_name(enum store_result result)
+{
+    static const char *const names[STORE_RESULTS] = {
+        [STORE_OK] = "ok",
+        [STORE_BAD_NAME] = "bad_name",
+        [STORE_TOO_OLD] = "too_old",
+        [STORE_FUTURE] = "future",
+        [STORE_NAN] = "nan",
+        [STORE_DISK_FULL] = "disk_full",
+        [STORE_SERIES_LIMIT] = "series_limit",
+        [STORE_ERROR] = "error",
+    };
+
+    MUST((unsigned)result < STORE_RESULTS);
+    return names[result];
+}
+
+int store_writer_new(struct storage *st, struct store_writer **out, struct err *err)
+{
+    struct store_writer *w = calloc(1, sizeof *w);
+    uint64_t taken = __atomic_load_n(&st->writers, __ATOMIC_RELAXED);
+
+    *out = NULL;
+    if (w == NULL)
+        return err_set(err, ERR_MEMORY, "writer");
+    w->st = st;
+    do {
+        if (taken == UINT64_MAX) {
+            free(w);
+            return err_set(err, ERR_LIMIT, "more than %d writers", WINDOW_WRITERS_MAX);
+        }
+        w->number = (unsigned)__builtin_ctzll(~taken);
+    } while (!__atomic_compare_exchange_n(&st->writers, &taken, taken | 1ULL << w->number, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
+    *out = w;
+    return 0;
+}
+
+void store_writer_free(struct store_writer *w)
+{
+    if (w == NULL)
+        return;
+    __atomic_fetch_and(&w->st->writers, ~(1ULL << w->number), __ATOMIC_ACQ_REL);
+    free(w);
+}
+
+void store_begin(struct store_writer *w, int64_t now_s)
+{
+    w->batch++;
+    w->now_s = now_s;
+}
+
+/* What to tell the sender's counters for an error, which is logged here: once in ten seconds for each
+ * writer, since it may concern every point. */
+static enum store_result store_failed(struct store_writer *w, const struct err *err)
+{
+    uint64_t held_back;
+
+    if (err->code == ERR_FULL)
+        return STORE_DISK_FULL; /* space.c logs it */
+    if (log_limit_pass(&w->log_limit, 1, 10 * 1000000000LL, &held_back))
+        log_error("storage", "cannot store a point", LOG_ERR(err), LOG_INT("held_back", held_back));
+    return STORE_ERROR;
+}
+
+/* ---- name -> series ---- */
+
+/* The series that is expected after HINT's, if its name is NAME; fetches what comes after it. */
+static inline uint32_t store_predict(const struct series_table *t, const struct store_hint *hint, struct span name)
+{
+    if (hint->last == 0)
+        return SERIES_NONE;
+    uint32_t next = __atomic_load_n(&series_get(t, hint->last - 1)->next, __ATOMIC_ACQUIRE);
+    if (next == 0)
+        return SERIES_NONE;
+    const struct series *s = series_get(t, next - 1);
+    if (s->name_len != name.len || memcmp(series_name(t, s).ptr, name.ptr, name.len) != 0)
+        return SERIES_NONE;
+    uint32_t after = __atomic_load_n(&s->next, __ATOMIC_ACQUIRE);
+    if (after != 0) {
+        const struct series *a = series_get(t, after - 1);
+        __builtin_prefetch(series_name(t, a).ptr);
+        __builtin_prefetch(series_get(t, __atomic_load_n(&a->next, __ATOMIC_RELAXED)) - 1);
+    }
+    return next - 1;
+}
+
+static int store_create_locked(struct storage *st, struct span name, uint64_t hash, int64_t now_s, uint32_t *id,
+                               struct err *err)
+{
+    struct policy_match match;
+    uint16_t rule;
+
+    policy_rules_match(st->rules, name, &match);
+    int rc = policies_rule_for(&st->policies, st->log, &match, &rule, err);
+    if (rc == 0)
+        rc = series_create(&st->series, name, hash, rule, (uint32_t)now_s, id, err);
+    if (rc < 0)
+        return rc;
+    __atomic_fetch_add(&st->series_created, 1, __ATOMIC_RELAXED);
+    if (name_is_tagged(name))
+        return 0;
+    struct err why;
+    if (name_tree_insert(st->tree, name, *id, &why) < 0)
+        log_error("storage", "a series cannot be found by patterns until the next start", LOG_SPAN("name", name),
+                  LOG_ERR(&why));
+    return 0;
+}
+
+static enum store_result store_create(struct store_writer *w, struct span name, uint64_t hash, uint32_t *id)
+{
+    struct storage *st = w->st;
+    struct err err = {0};
+    int rc = 0;
+
+    pthread_mutex_lock(&st->series.lock);
+    *id = series_find(&st->series, name, hash); /* another writer may have been faster */
+    if (*id == SERIES_NONE)
+        rc = store_create_locked(st, name, hash, w->now_s, id, &err);
+    pthread_mutex_unlock(&st->series.lock);
+    if (rc == ERR_LIMIT)
+        return STORE_SERIES_LIMIT;
+    return rc < 0 ? store_failed(w, &err) : STORE_OK;
+}
+
+/* The long way from a name to its series, which is created when it is new. */
+static enum store_result store_resolve(struct store_writer *w, struct store_hint *hint, struct span raw, uint32_t *id)
+{
+    struct series_table *t = &w->st->series;
+    struct span name;
+
+    if (name_canonical(raw, w->scratch, &name) != NAME_OK)
+        return STORE_BAD_NAME;
+    uint64_t hash = series_hash(t, name);
+    *id = series_find(t, name, hash);
+    if (*id == SERIES_NONE) {
+        enum store_result result = store_create(w, name, hash, id);
+        if (result != STORE_OK)
+            return result;
+    }
+    if (hint->last != 0)
+        __atomic_store_n(&series_get(t, hint->last - 1)->next, *id + 1, __ATOMIC_RELEASE);
+    return STORE_OK;
+}
+
+/* ---- time -> window ---- */
+
+/* The window for T_S, waiting for room among the open ones where it must. */
+static int store_window(struct store_writer *w, struct tier *tier, int64_t t_s, struct window **out, struct err *err)
+{
+    int rc;
+
+    while ((rc = storage_window_for(w->st, tier, t_s, w->now_s, out, err)) == ERR_LIMIT) {
+        grace_leave();
+        rc = storage_seal_idlest(w->st, err);
+        grace_enter();
+        w->batch++;
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* Fill PLACE for a point of POLICY at T_S. */
+static enum store_result store_locate(struct store_writer *w, struct policy *policy, int64_t t_s,
+                                      struct store_place *place)
+{
+    const struct retention *r = &policy->retention;
+    int64_t age_s = t_s > w->now_s ? 0 : w->now_s - t_s;
+    int64_t future_s = w->now_s + w->st->options.future_max_s;
+    struct window *window;
+    struct err err = {0};
+
+    if (t_s > future_s)
+        return STORE_FUTURE;
+    int k = t_s < 0 ? -1 : retention_tier_of_age(r, age_s);
+    if (k < 0)
+        return STORE_TOO_OLD;
+    if (store_window(w, &policy->tier[k], t_s, &window, &err) < 0)
+        return store_failed(w, &err);
+    int64_t oldest_s = w->now_s - r->tiers[k].retention_s;
+    int64_t newest_s = k == 0 ? future_s : w->now_s - r->tiers[k - 1].retention_s - 1;
+    *place = (struct store_place){
+        .batch = w->batch,
+        .policy = policy->number,
+        .slot = (uint32_t)((t_s - window->start_s) / window->step_s),
+        .t_s = t_s,
+        .from_s = window->start_s > oldest_s ? window->start_s : oldest_s,
+        .to_s = window->end_s < newest_s + 1 ? window->end_s : newest_s + 1,
+        .window = window,
+    };
+    return STORE_OK;
+}
+
+/* ---- series -> row -> cell ---- */
+
+static inline enum store_result store_cell(struct store_writer *w, const struct store_place *place, struct series *s,
+                                           uint32_t id, double v)
+{
+    struct window *window = place->window;
+    uint64_t seen = __atomic_load_n(&s->place, __ATOMIC_ACQUIRE);
+    uint32_t row = (uint32_t)seen;
+
+    if (__builtin_expect((uint32_t)(seen >> 32) != window->serial, 0)) {
+        struct err err = {0};
+        int rc = window_row_for(window, id, w->number, &row, &err);
+        if (rc < 0)
+            return store_failed(w, &err);
+        __atomic_store_n(&s->place, (uint64_t)window->serial << 32 | row, __ATOMIC_RELEASE);
+    }
+    grid_store(window_grid(window, row), place->slot, row, v);
+    return STORE_OK;
+}
+
+enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s, double v)
+{
+    struct storage *st = w->st;
+
+    if (__builtin_expect(isnan(v), 0))
+        return STORE_NAN;
+    uint32_t id = store_predict(&st->series, hint, name);
+    if (__builtin_expect(id == SERIES_NONE, 0)) {
+        enum store_result result = store_resolve(w, hint, name, &id);
+        if (result != STORE_OK)
+            return result;
+    }
+    hint->last = id + 1;
+
+    struct series *s = series_get(&st->series, id);
+    uint32_t policy = st->policies.rule[s->rule].policy;
+    struct store_place *place = &w->place[policy % PLACES];
+    if (__builtin_expect(
+            place->batch != w->batch || place->policy != policy || t_s < place->from_s || t_s >= place->to_s, 0)) {
+        enum store_result result = store_locate(w, st->policies.policy[policy], t_s, place);
+        if (result != STORE_OK)
+            return result;
+    } else if (t_s != place->t_s) {
+        place->t_s = t_s;
+        place->slot = (uint32_t)(t_s - place->window->start_s) / place->window->step_s;
+    }
+    return store_cell(w, place, s, id, v);
+}
