@@ -1,5 +1,7 @@
 #include "server/line_parse.h"
 
+#include "tests/help/rng.h"
+
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -217,12 +219,11 @@ Test(line_parse, never_hurts_the_neighbours_of_a_bad_line)
 
 /* ---- random lines: both readings against one more that is as simple as can be ---- */
 
-static uint64_t state;
+static struct rng rng;
 
 static uint32_t roll(uint32_t below)
 {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((state >> 33) % below);
+    return (uint32_t)rng_below(&rng, below);
 }
 
 /* Python's float() by its grammar, then strtod. S is terminated. */
@@ -326,7 +327,7 @@ static bool is_empty(const char *line)
     return line[strspn(line, " \t\r\v\f")] == '\0';
 }
 
-static void compare_with_model(const char *text, size_t len, char lines[][600], size_t count, uint64_t seed)
+static void compare_with_model(const char *text, size_t len, char lines[][600], size_t count)
 {
     for (size_t r = 0; r < 2; r++) {
         struct parsed *all = parse_all(readings[r], text, len, LINE_MAX_DEFAULT, 1 + roll(130));
@@ -342,14 +343,13 @@ static void compare_with_model(const char *text, size_t len, char lines[][600], 
                 continue;
             want = model_line(lines[i], name, &value, &time_s);
             cr_assert_lt(n, all->count);
-            cr_assert_eq(all->points[n].result, want, "SEED=%lu reading %zu \"%s\": %s, not %s", (unsigned long)seed, r,
-                         lines[i], line_result_name(all->points[n].result), line_result_name(want));
+            cr_assert_eq(all->points[n].result, want, "reading %zu \"%s\": %s, not %s", r, lines[i],
+                         line_result_name(all->points[n].result), line_result_name(want));
             if (want == LINE_OK) {
-                cr_assert(span_eq(all->points[n].name, span_str(name)), "SEED=%lu \"%s\"", (unsigned long)seed,
-                          lines[i]);
-                cr_assert(same_bits(all->points[n].value, value), "SEED=%lu \"%s\": %.17g, not %.17g",
-                          (unsigned long)seed, lines[i], all->points[n].value, value);
-                cr_assert_eq(all->points[n].time_s, time_s, "SEED=%lu \"%s\"", (unsigned long)seed, lines[i]);
+                cr_assert(span_eq(all->points[n].name, span_str(name)), "\"%s\"", lines[i]);
+                cr_assert(same_bits(all->points[n].value, value), "\"%s\": %.17g, not %.17g", lines[i],
+                          all->points[n].value, value);
+                cr_assert_eq(all->points[n].time_s, time_s, "\"%s\"", lines[i]);
             }
             n++;
         }
@@ -360,23 +360,20 @@ static void compare_with_model(const char *text, size_t len, char lines[][600], 
 
 Test(line_parse, agrees_with_a_plain_model_on_random_lines)
 {
-    const char *env = getenv("SEED");
-    uint64_t first = env != NULL ? strtoull(env, NULL, 10) : 1;
-    uint64_t last = env != NULL ? first : 300;
     static char lines[200][600];
     static char text[200 * 600];
 
-    for (uint64_t seed = first; seed <= last; seed++) {
+    FOR_SEEDS (seed, 300) {
         size_t len = 0;
 
-        state = seed * 0x9E3779B97F4A7C15u;
+        rng = rng_from(seed);
         for (size_t i = 0; i < 200; i++) {
             random_line(lines[i]);
             memcpy(text + len, lines[i], strlen(lines[i]));
             len += strlen(lines[i]);
             text[len++] = '\n';
         }
-        compare_with_model(text, len, lines, 200, seed);
+        compare_with_model(text, len, lines, 200);
     }
 }
 
@@ -386,11 +383,12 @@ Test(line_parse, reads_any_bytes_alike_both_ways)
     static const char alphabet[] = "a.1 \n\n\t\r-+e_N\0\001\x7F\xC3\xA9\xFF;={}\"0123456789";
     char text[3000];
 
-    state = 42;
-    for (int round = 0; round < 2000; round++) {
-        size_t len = 1 + roll(sizeof(text));
+    FOR_SEEDS (seed, 2000) {
+        size_t len;
         struct parsed *a, *b;
 
+        rng = rng_from(seed);
+        len = 1 + roll(sizeof(text));
         for (size_t i = 0; i < len; i++)
             text[i] = alphabet[roll(sizeof(alphabet) - 1)];
         text[len - 1] = '\n';
