@@ -146,7 +146,7 @@ int regex_compile(struct span pattern, struct arena *arena, struct regex **out, 
         return err_set(err, ERR_INPUT, "a regular expression has %zu bytes, at most %zu are allowed", pattern.len,
                        PATTERN_MAX);
     if (span_starts(pattern, SPAN_LIT("(*"))) /* PCRE2's own settings, which Python does not know */
-        return err_set(err, ERR_INPUT, "regular expression \"%.*s\", at position 1: nothing to repeat",
+        return err_set(err, ERR_INPUT, "regular expression \"%.*s\", at position 0: nothing to repeat",
                        SPAN_ARG(span_cut(pattern, 0, 200)));
     if (pattern.len == 0)
         pattern = SPAN_LIT("");
