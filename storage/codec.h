@@ -7,13 +7,15 @@
 #define PLUMBAGO_STORAGE_CODEC_H
 
 #include "storage/chunk.h"
+#include "storage/residuals.h"
 
 /* Scratch of the encoders; belongs to a chunk_encoder. */
 struct codec_scratch {
-    int64_t digits[CHUNK_SLOTS_MAX];
-    uint64_t residuals[3][CHUNK_SLOTS_MAX];
-    uint8_t bytes[CHUNK_SLOTS_MAX * 10];
-    int exponent; /* decimal digits of the last row that had some: the first to be tried for the next */
+    uint64_t integers[CHUNK_SLOTS_MAX];
+    uint64_t residuals[3][CHUNK_SLOTS_MAX]; /* of each order */
+    uint16_t exceptions[CHUNK_SLOTS_MAX];   /* places of values that are no such decimals */
+    struct residuals_scratch numbers;
+    uint8_t bytes[RESIDUALS_BOUND(CHUNK_SLOTS_MAX) + CHUNK_SLOTS_MAX];
 };
 
 struct codec {

@@ -28,6 +28,26 @@ enum chunk_presence {
     CHUNK_PRESENCE_MASK = 0xc0,
 };
 
+/* First byte of residuals: 0..64 is packed with so many bits a number. */
+enum residuals_form {
+    RESIDUALS_RANGED = 65,
+    RESIDUALS_PATCHES = 0x80, /* added: a list of patches follows the head */
+};
+
+/* First byte of the decimal codec. */
+enum decimal_head {
+    DECIMAL_SCALE_MASK = 0x1f, /* digits behind the point, or DECIMAL_BITS */
+    DECIMAL_BITS = 31,         /* the integers are the doubles' own bits, in the doubles' order */
+    DECIMAL_ORDER_SHIFT = 5,   /* two bits: 0 plain, 1 differences, 2 differences of differences */
+    DECIMAL_MORE = 0x80,       /* a byte of enum decimal_more follows */
+};
+
+enum decimal_more {
+    DECIMAL_DIVISOR = 1,
+    DECIMAL_EXCEPTIONS = 2,
+    DECIMAL_MORE_MASK = 3,
+};
+
 /* ---- Segment ---- */
 
 enum {

@@ -47,7 +47,7 @@ void window_free(struct window *w)
         return;
     for (uint32_t i = 0; i < w->blocks; i++)
         grid_close(w->grid[i]);
-    for (size_t i = 0; w->rows_of != NULL && i < WINDOW_MAP_LEAVES; i++)
+    for (uint32_t i = 0; i < w->leaves; i++)
         free(w->rows_of[i]);
     free(w->grid);
     vmem_release(w->rows_of, WINDOW_MAP_LEAVES * sizeof w->rows_of[0]);
@@ -68,6 +68,8 @@ static uint32_t *window_leaf(struct window *w, uint32_t id)
     if (*leaf == NULL) {
         uint32_t *fresh = calloc(WINDOW_MAP_LEAF, sizeof fresh[0]);
         __atomic_store_n(leaf, fresh, __ATOMIC_RELEASE);
+        if (id / WINDOW_MAP_LEAF >= w->leaves)
+            w->leaves = id / WINDOW_MAP_LEAF + 1;
     }
     return *leaf;
 }
@@ -204,7 +206,7 @@ int window_pairs(const struct window *w, struct window_pair **out, size_t *count
     *count = 0;
     if (pairs == NULL)
         return err_set(err, ERR_MEMORY, "sealing: %zu rows", cap);
-    for (uint32_t l = 0; l < WINDOW_MAP_LEAVES && n < cap; l++) {
+    for (uint32_t l = 0; l < w->leaves && n < cap; l++) {
         if (w->rows_of[l] == NULL)
             continue;
         for (uint32_t i = 0; i < WINDOW_MAP_LEAF && n < cap; i++)
