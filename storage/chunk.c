@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 /* In the order in which they are tried. */
-static const struct codec *const codecs[] = {&codec_const, &codec_gorilla, &codec_raw};
+static const struct codec *const codecs[] = {&codec_const, &codec_decimal, &codec_gorilla, &codec_raw};
 
 enum {
     CODECS = sizeof(codecs) / sizeof(codecs[0]),

@@ -1,0 +1,387 @@
+/* codec_decimal.c - values as integers.
+ *
+ * What monitoring sends is nearly always a decimal with few digits, and a decimal has a full, random
+ * looking mantissa. So the encoder looks for the integers:
+ *
+ *     value -> integer        i = value * 10^e, when i / 10^e is the value again, to the bit
+ *           -> x              (i - first i) / divisor that all have in common
+ *           -> residuals      x itself, its differences, or the differences of those
+ *           -> bits           residuals.c
+ *
+ * The test is exact: an integer up to 2^53 and a power of ten up to 10^22 are both exact as doubles, so
+ * their quotient is the correctly rounded one, which is what every parser gives for that decimal. The
+ * decoder divides again. (Multiplying by 10^-e would not be exact.) A few values of a row may be something
+ * else (an infinity, -0.0, a quotient): they are exceptions, with their place and their 8 bytes, and stand
+ * as the integer before them in the stream.
+ *
+ * Rows of full mantissas have no e. They still have a sign, an exponent and top bits in common: their
+ * integers are the doubles' bits, made monotonic, and the rest goes the same way.
+ *
+ * All arithmetic on integers wraps around, on both sides, so that it needs no limits. */
+#include "storage/codec.h"
+
+#include "base/bits.h"
+#include "base/must.h"
+#include "storage/format.h"
+
+#include <math.h>
+
+enum {
+    EXPONENT_MAX = 17, /* with 2^53 of integer there is no value behind */
+    SAMPLES = 16,      /* values that are asked for their exponent */
+    RETRIES = 4,       /* passes with another exponent */
+    FEW = 64,          /* one exception in so many is no reason for another exponent */
+    EXCEPTIONS = 16,   /* more than one in so many: these are no decimals */
+    BITS_TRIED = 36,   /* bits a value from which on the doubles' own bits are tried too */
+};
+
+static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* ---- values -> integers ---- */
+
+/* Whether V is an integer of at most 53 bits over POWER; *INTEGER is garbage when not. */
+static inline bool decimal_try(double v, double power, int64_t *integer)
+{
+    double scaled = v * power;
+    double rounded = fabs(scaled) < 0x1p52 ? scaled + copysign(0.5, scaled) : scaled;
+
+    if (!(fabs(scaled) <= 0x1p53))
+        return false;
+    *integer = (int64_t)rounded;
+    return value_bits((double)*integer / power) == value_bits(v);
+}
+
+/* The least exponent that V has; EXPONENT_MAX + 1 for none. */
+static int exponent_of(double v)
+{
+    int64_t integer;
+    int e = 0;
+
+    while (e <= EXPONENT_MAX && !decimal_try(v, powers[e], &integer))
+        e++;
+    return e;
+}
+
+/* What most values of a row need, by samples; false when they are no decimals. */
+static bool exponent_guess(const double *values, uint32_t n, int *exponent)
+{
+    uint32_t step = n / SAMPLES + 1, samples = 0, without = 0;
+
+    *exponent = 0;
+    for (uint32_t i = 0; i < n; i += step, samples++) {
+        int e = exponent_of(values[i]);
+
+        if (e > EXPONENT_MAX)
+            without++;
+        else if (e > *exponent)
+            *exponent = e;
+    }
+    return without <= samples / 2;
+}
+
+/* The integers at that exponent. Returns how many exceptions there are; stops early when they are too many. */
+static uint32_t integers_at(struct codec_scratch *scratch, const double *values, uint32_t n, int exponent)
+{
+    double power = powers[exponent];
+    uint32_t exceptions = 0;
+    int64_t before = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t integer = 0;
+
+        if (__builtin_expect(!decimal_try(values[i], power, &integer), 0)) {
+            integer = before;
+            scratch->exceptions[exceptions++] = (uint16_t)i;
+            if (exceptions > n / EXCEPTIONS + 1)
+                break;
+        }
+        scratch->integers[i] = (uint64_t)integer;
+        before = integer;
+    }
+    return exceptions;
+}
+
+/* The largest exponent that some of the exceptions need; 0 when none has any. */
+static int exponent_of_exceptions(const struct codec_scratch *scratch, const double *values, uint32_t exceptions)
+{
+    int highest = 0;
+
+    for (uint32_t i = 0; i < exceptions && i < SAMPLES; i++) {
+        int e = exponent_of(values[scratch->exceptions[i]]);
+
+        if (e <= EXPONENT_MAX && e > highest)
+            highest = e;
+    }
+    return highest;
+}
+
+/* Turn the values to integers over a power of ten; false when they are no decimals. */
+static bool integers_decimal(struct codec_scratch *scratch, const double *values, uint32_t n, int *exponent,
+                             uint32_t *exceptions)
+{
+    if (!exponent_guess(values, n, exponent))
+        return false;
+    for (int i = 0; i < RETRIES; i++) {
+        int higher;
+
+        *exceptions = integers_at(scratch, values, n, *exponent);
+        if (*exceptions <= n / FEW)
+            return true;
+        higher = exponent_of_exceptions(scratch, values, *exceptions);
+        if (higher <= *exponent)
+            break;
+        *exponent = higher;
+    }
+    return *exceptions <= n / EXCEPTIONS;
+}
+
+/* The bits of a double as an integer that grows with it; its own inverse. */
+static inline uint64_t bits_ordered(uint64_t bits)
+{
+    return bits ^ (uint64_t)((int64_t)bits >> 63) >> 1;
+}
+
+static void integers_bits(struct codec_scratch *scratch, const double *values, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        scratch->integers[i] = bits_ordered(value_bits(values[i]));
+}
+
+/* How many bits a value the doubles' own bits would need when nothing but their range is used. */
+static unsigned bits_of_range(const double *values, uint32_t n)
+{
+    double low = values[0], high = values[0];
+
+    for (uint32_t i = 1; i < n; i++) {
+        low = values[i] < low ? values[i] : low;
+        high = values[i] > high ? values[i] : high;
+    }
+    return bit_length(bits_ordered(value_bits(high)) - bits_ordered(value_bits(low)));
+}
+
+/* ---- integers -> residuals ---- */
+
+/* How a row would be written. */
+struct plan {
+    uint8_t scale;
+    uint8_t order;
+    uint32_t exceptions;
+    uint64_t first;
+    uint64_t divisor;
+    struct residuals_plan residuals;
+};
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        uint64_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The largest number that divides all distances from the first integer; 1 when they are all 0. */
+static uint64_t common_divisor(const uint64_t *integers, uint32_t n)
+{
+    uint64_t divisor = 0;
+
+    for (uint32_t i = 1; i < n && divisor != 1; i++) {
+        int64_t distance = (int64_t)(integers[i] - integers[0]);
+        uint64_t size = distance < 0 ? 0 - (uint64_t)distance : (uint64_t)distance;
+
+        if (divisor == 0 || size % divisor != 0)
+            divisor = gcd(size, divisor);
+    }
+    return divisor == 0 ? 1 : divisor;
+}
+
+/* Fill in the residuals of all orders; n numbers of order 0, one less of each further one. */
+static void all_orders(struct codec_scratch *scratch, uint32_t n, uint64_t first, uint64_t divisor)
+{
+    uint64_t *x = scratch->residuals[0], *d = scratch->residuals[1], *dd = scratch->residuals[2];
+
+    if (divisor == 1)
+        for (uint32_t i = 0; i < n; i++)
+            x[i] = scratch->integers[i] - first;
+    else
+        for (uint32_t i = 0; i < n; i++)
+            x[i] = (uint64_t)((int64_t)(scratch->integers[i] - first) / (int64_t)divisor);
+    for (uint32_t i = 1; i < n; i++)
+        d[i - 1] = x[i] - x[i - 1];
+    for (uint32_t i = 2; i < n; i++)
+        dd[i - 2] = d[i - 1] - d[i - 2];
+}
+
+/* Plan for what is in scratch->integers. */
+static struct plan plan_integers(struct codec_scratch *scratch, uint32_t n, uint8_t scale, uint32_t exceptions)
+{
+    struct plan plan = {.scale = scale, .exceptions = exceptions, .first = scratch->integers[0]};
+
+    plan.divisor = common_divisor(scratch->integers, n);
+    all_orders(scratch, n, plan.first, plan.divisor);
+    plan.residuals = residuals_plan_packed(scratch->residuals[0], n);
+    for (uint8_t order = 1; order <= 2 && order < n; order++) {
+        struct residuals_plan other = residuals_plan_packed(scratch->residuals[order], n - order);
+
+        if (other.bits < plan.residuals.bits) {
+            plan.residuals = other;
+            plan.order = order;
+        }
+    }
+    return plan;
+}
+
+/* ---- encode ---- */
+
+static uint8_t *put_exceptions(const struct codec_scratch *scratch, const double *values, uint32_t count, uint8_t *to)
+{
+    uint32_t next = 0;
+
+    to = put_varint(to, count);
+    for (uint32_t i = 0; i < count; i++) {
+        to = put_varint(to, scratch->exceptions[i] - next);
+        to = put_u64(to, value_bits(values[scratch->exceptions[i]]));
+        next = scratch->exceptions[i] + 1u;
+    }
+    return to;
+}
+
+/* Write everything to the scratch's bytes. Returns how many. */
+static size_t put_all(struct codec_scratch *scratch, const double *values, uint32_t n, const struct plan *plan)
+{
+    unsigned more = (plan->divisor != 1 ? DECIMAL_DIVISOR : 0u) | (plan->exceptions != 0 ? DECIMAL_EXCEPTIONS : 0u);
+    uint8_t *to = scratch->bytes;
+
+    *to++ = (uint8_t)(plan->scale | plan->order << DECIMAL_ORDER_SHIFT | (more != 0 ? DECIMAL_MORE : 0));
+    if (more != 0)
+        *to++ = (uint8_t)more;
+    to = put_varint(to, zigzag((int64_t)plan->first));
+    if (more & DECIMAL_DIVISOR)
+        to = put_varint(to, plan->divisor);
+    if (plan->order == 2)
+        to = put_varint(to, zigzag((int64_t)scratch->residuals[1][0]));
+    if (more & DECIMAL_EXCEPTIONS)
+        to = put_exceptions(scratch, values, plan->exceptions, to);
+    to = residuals_put(scratch->residuals[plan->order], n - plan->order, &plan->residuals, &scratch->numbers, to);
+    MUST(to <= scratch->bytes + sizeof(scratch->bytes));
+    return (size_t)(to - scratch->bytes);
+}
+
+static bool encode(struct codec_scratch *scratch, const double *values, uint32_t n, uint8_t *to, size_t max,
+                   size_t *len)
+{
+    uint32_t exceptions;
+    struct plan plan;
+    int exponent;
+    bool decimal = integers_decimal(scratch, values, n, &exponent, &exceptions);
+
+    if (decimal)
+        plan = plan_integers(scratch, n, (uint8_t)exponent, exceptions);
+    if (!decimal ||
+        (plan.residuals.bits > (double)n * BITS_TRIED && (double)n * bits_of_range(values, n) < plan.residuals.bits)) {
+        integers_bits(scratch, values, n);
+        plan = plan_integers(scratch, n, DECIMAL_BITS, 0);
+    }
+    plan.residuals =
+        residuals_plan_refine(scratch->residuals[plan.order], n - plan.order, plan.residuals, &scratch->numbers);
+    if (plan.residuals.bits > (double)max * 8)
+        return false;
+    *len = put_all(scratch, values, n, &plan);
+    if (*len > max)
+        return false;
+    memcpy(to, scratch->bytes, *len);
+    return true;
+}
+
+/* ---- decode ---- */
+
+/* Add up what stands behind the first ORDER integers. */
+static void integrate(uint64_t *integers, uint32_t n, unsigned order, uint64_t first, uint64_t divisor,
+                      uint64_t difference)
+{
+    uint64_t at = first;
+
+    if (order == 0) {
+        for (uint32_t i = 0; i < n; i++)
+            integers[i] = first + integers[i] * divisor;
+        return;
+    }
+    integers[0] = at;
+    if (order == 1) {
+        for (uint32_t i = 1; i < n; i++)
+            integers[i] = at += integers[i] * divisor;
+        return;
+    }
+    difference *= divisor;
+    integers[1] = at += difference;
+    for (uint32_t i = 2; i < n; i++) {
+        difference += integers[i] * divisor;
+        integers[i] = at += difference;
+    }
+}
+
+static void to_values(const uint64_t *integers, uint32_t n, uint8_t scale, double *out)
+{
+    if (scale == DECIMAL_BITS) {
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = bits_value(bits_ordered(integers[i]));
+    } else if (scale == 0) {
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = (double)(int64_t)integers[i];
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = (double)(int64_t)integers[i] / powers[scale];
+    }
+}
+
+/* Read the list of exceptions. With OUT, put them in their places. */
+static void read_exceptions(struct reader *in, uint32_t n, double *out)
+{
+    uint64_t count = read_varint(in);
+    uint32_t at = 0;
+
+    for (; count != 0 && !in->bad; count--) {
+        uint64_t gap = read_varint(in), bits = read_u64(in);
+
+        if (gap >= n - at) {
+            in->bad = true;
+            return;
+        }
+        at += (uint32_t)gap;
+        if (out != NULL)
+            out[at] = bits_value(bits);
+        at++;
+    }
+}
+
+static bool decode(struct span bytes, uint32_t n, double *out)
+{
+    uint64_t integers[CHUNK_SLOTS_MAX];
+    struct reader in = reader_of(bytes), exceptions;
+    uint8_t head = read_u8(&in);
+    uint8_t more = head & DECIMAL_MORE ? read_u8(&in) : 0;
+    uint8_t scale = head & DECIMAL_SCALE_MASK;
+    unsigned order = (head & ~DECIMAL_MORE) >> DECIMAL_ORDER_SHIFT;
+    uint64_t first = (uint64_t)unzigzag(read_varint(&in));
+    uint64_t divisor = more & DECIMAL_DIVISOR ? read_varint(&in) : 1;
+    uint64_t difference = order == 2 ? (uint64_t)unzigzag(read_varint(&in)) : 0;
+
+    if (in.bad || order > 2 || order > n || more & ~DECIMAL_MORE_MASK ||
+        (scale != DECIMAL_BITS && scale >= sizeof(powers) / sizeof(powers[0])))
+        return false;
+    exceptions = in;
+    if (more & DECIMAL_EXCEPTIONS)
+        read_exceptions(&in, n, NULL);
+    if (in.bad || !residuals_get(&in, n - order, integers + order))
+        return false;
+    integrate(integers, n, order, first, divisor, difference);
+    to_values(integers, n, scale, out);
+    if (more & DECIMAL_EXCEPTIONS)
+        read_exceptions(&exceptions, n, out);
+    return true;
+}
+
+const struct codec codec_decimal = {.id = CODEC_DECIMAL, .name = "decimal", .encode = encode, .decode = decode};
