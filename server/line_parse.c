@@ -22,6 +22,7 @@
 
 #include "base/must.h"
 #include "base/number.h"
+#include "base/utf8.h"
 
 #include <math.h>
 
@@ -41,47 +42,6 @@ const char *line_result_name(enum line_result result)
 static bool is_blank(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-/* How many bytes the UTF-8 sequence that begins S has; 0 when it is none. */
-static size_t utf8_length(struct span s)
-{
-    unsigned char first = (unsigned char)s.ptr[0];
-    unsigned char second = s.len > 1 ? (unsigned char)s.ptr[1] : 0;
-    size_t len = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
-
-    if (len > s.len)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if (((unsigned char)s.ptr[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    /* Longer than needed, a surrogate, or beyond U+10FFFF. */
-    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) || (first == 0xF0 && second < 0x90) ||
-        (first == 0xF4 && second > 0x8F))
-        return 0;
-    return len;
-}
-
-static bool is_utf8(struct span s)
-{
-    while (s.len > 0) {
-        uint64_t eight;
-        size_t len;
-
-        if (s.len >= sizeof(eight)) {
-            memcpy(&eight, s.ptr, sizeof(eight));
-            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
-                s = span_cut(s, sizeof(eight), s.len);
-                continue;
-            }
-        }
-        len = utf8_length(s);
-        if (len == 0)
-            return false;
-        s = span_cut(s, len, s.len);
-    }
-    return true;
 }
 
 /* Take the next field off *LINE; empty when there is none. */
@@ -153,7 +113,7 @@ static bool plain_line(struct span line, size_t line_max, int64_t now_s, struct 
     point->time_s = 0;
     if (line.len > line_max)
         point->result = LINE_TOO_LONG;
-    else if (!is_utf8(line))
+    else if (!utf8_valid(line))
         point->result = LINE_UTF8;
     else
         point->result = plain_fields(first, rest, now_s, point);
