@@ -46,6 +46,7 @@ struct window {
 
     struct grid **grid;   /* atomic pointers, WINDOW_BLOCKS_MAX of them; NULL: no row there yet */
     uint32_t **rows_of;   /* atomic pointers to leaves: series id -> row + 1 (atomic), 0: none */
+    uint32_t leaves;      /* leaves from here on are NULL; under .lock, or while nobody stores */
     pthread_mutex_t lock; /* guards what follows, and the making of grids and leaves */
     uint32_t blocks;      /* atomic: grids from here on are NULL */
     uint32_t rows_used;   /* rows that were taken by runs */
