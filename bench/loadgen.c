@@ -44,6 +44,7 @@ static struct {
     uint64_t seed;
     int pid;
     const char *http;
+    const char *print_name; /* number of a series */
 } opt = {
     .series = 10000, .points = 100, .step_s = 10, .connections = 4, .shape = "mixed", .prefix = "servers", .seed = 1};
 
@@ -489,7 +490,8 @@ static void usage(void)
                     "  --prefix P --seed N            first part of the names; random numbers\n"
                     "  --connections N --udp --rate N points a second of all connections\n"
                     "  --pid PID --http HOST:PORT     the server: wait until all is stored, report CPU and losses\n"
-                    "  --victoria                     it is victoria-metrics\n");
+                    "  --victoria                     it is victoria-metrics\n"
+                    "  --print-name N                 print the name of series N and end\n");
     exit(2);
 }
 
@@ -561,6 +563,9 @@ static void read_option(int c)
     case 'V':
         opt.victoria = true;
         break;
+    case 'N':
+        opt.print_name = optarg;
+        break;
     default:
         usage();
     }
@@ -568,31 +573,23 @@ static void read_option(int c)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option options[] = {{"target", required_argument, NULL, 't'},
-                                            {"sink", no_argument, NULL, 'S'},
-                                            {"series", required_argument, NULL, 'n'},
-                                            {"first-series", required_argument, NULL, 'f'},
-                                            {"points", required_argument, NULL, 'p'},
-                                            {"start", required_argument, NULL, 's'},
-                                            {"step", required_argument, NULL, 'i'},
-                                            {"order", required_argument, NULL, 'o'},
-                                            {"shape", required_argument, NULL, 'v'},
-                                            {"long-names", no_argument, NULL, 'l'},
-                                            {"prefix", required_argument, NULL, 'x'},
-                                            {"seed", required_argument, NULL, 'e'},
-                                            {"connections", required_argument, NULL, 'c'},
-                                            {"udp", no_argument, NULL, 'u'},
-                                            {"rate", required_argument, NULL, 'r'},
-                                            {"pid", required_argument, NULL, 'P'},
-                                            {"http", required_argument, NULL, 'h'},
-                                            {"victoria", no_argument, NULL, 'V'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"target", required_argument, NULL, 't'},      {"sink", no_argument, NULL, 'S'},
+        {"series", required_argument, NULL, 'n'},      {"first-series", required_argument, NULL, 'f'},
+        {"points", required_argument, NULL, 'p'},      {"start", required_argument, NULL, 's'},
+        {"step", required_argument, NULL, 'i'},        {"order", required_argument, NULL, 'o'},
+        {"shape", required_argument, NULL, 'v'},       {"long-names", no_argument, NULL, 'l'},
+        {"prefix", required_argument, NULL, 'x'},      {"seed", required_argument, NULL, 'e'},
+        {"connections", required_argument, NULL, 'c'}, {"udp", no_argument, NULL, 'u'},
+        {"rate", required_argument, NULL, 'r'},        {"pid", required_argument, NULL, 'P'},
+        {"http", required_argument, NULL, 'h'},        {"victoria", no_argument, NULL, 'V'},
+        {"print-name", required_argument, NULL, 'N'},  {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
         read_option(c);
-    if ((opt.target == NULL) == !opt.sink || opt.series == 0 || opt.points == 0 || opt.step_s <= 0 ||
-        opt.connections == 0 || opt.connections > CONNECTIONS_MAX || opt.connections > opt.series ||
+    if ((opt.target == NULL && opt.print_name == NULL) == !opt.sink || opt.series == 0 || opt.points == 0 ||
+        opt.step_s <= 0 || opt.connections == 0 || opt.connections > CONNECTIONS_MAX || opt.connections > opt.series ||
         (opt.pid != 0) != (opt.http != NULL) || strlen(opt.prefix) > 40 || optind != argc)
         usage();
     if (opt.start_s == 0) {
@@ -602,28 +599,17 @@ static void read_options(int argc, char **argv)
     }
 }
 
-int main(int argc, char **argv)
+/* Send everything, wait for whoever receives it, and report. */
+static void measure(struct sender *senders, uint64_t lines, uint64_t bytes)
 {
-    static struct sender senders[CONNECTIONS_MAX];
+    pthread_t sink_thread = 0;
     struct http_client http;
     struct counted before = {0};
+    struct counted got;
     double cpu = 0;
-    uint64_t lines = 0;
-    uint64_t bytes = 0;
-    pthread_t sink_thread = 0;
     int64_t begun;
+    int64_t stored;
 
-    read_options(argc, argv);
-    for (unsigned i = 0; i < opt.connections; i++) {
-        senders[i].index = i;
-        senders[i].from = opt.first_series + opt.series * i / opt.connections;
-        senders[i].to = opt.first_series + opt.series * (i + 1) / opt.connections;
-    }
-    for_all(senders, render);
-    for (unsigned i = 0; i < opt.connections; i++) {
-        lines += senders[i].lines;
-        bytes += senders[i].text.len;
-    }
     if (opt.sink)
         sink_thread = sink_start();
     if (opt.http != NULL) {
@@ -638,16 +624,42 @@ int main(int argc, char **argv)
         MUST(sink_lines == lines);
     }
     report(lines, bytes, (double)(clock_mono_ns() - begun) / 1e9);
-    if (opt.http != NULL) {
-        struct counted got = wait_stored(&http, before, lines);
-        int64_t stored = clock_mono_ns();
+    if (opt.http == NULL)
+        return;
+    got = wait_stored(&http, before, lines);
+    stored = clock_mono_ns();
+    if (opt.victoria && http_get(&http, "/internal/force_flush") != 200)
+        die("/internal/force_flush");
+    sleep_until(stored + 1000000000);
+    report_server(lines, (double)(stored - begun) / 1e9, server_cpu() - cpu, got);
+    http_close(&http);
+}
 
-        if (opt.victoria && http_get(&http, "/internal/force_flush") != 200)
-            die("/internal/force_flush");
-        sleep_until(stored + 1000000000);
-        report_server(lines, (double)(stored - begun) / 1e9, server_cpu() - cpu, got);
-        http_close(&http);
+int main(int argc, char **argv)
+{
+    static struct sender senders[CONNECTIONS_MAX];
+    uint64_t lines = 0;
+    uint64_t bytes = 0;
+
+    read_options(argc, argv);
+    if (opt.print_name != NULL) {
+        char name[NAME_MAX_LEN];
+
+        write_name(name, strtoull(opt.print_name, NULL, 10));
+        puts(name);
+        return 0;
     }
+    for (unsigned i = 0; i < opt.connections; i++) {
+        senders[i].index = i;
+        senders[i].from = opt.first_series + opt.series * i / opt.connections;
+        senders[i].to = opt.first_series + opt.series * (i + 1) / opt.connections;
+    }
+    for_all(senders, render);
+    for (unsigned i = 0; i < opt.connections; i++) {
+        lines += senders[i].lines;
+        bytes += senders[i].text.len;
+    }
+    measure(senders, lines, bytes);
     printf("}\n");
     return 0;
 }
