@@ -127,7 +127,7 @@ static void share_descriptors(struct server *s)
         return;
     s->carbon_connections = (unsigned)((uint64_t)room * s->carbon_connections / wanted) + 1;
     s->http_connections = (unsigned)((uint64_t)room * s->http_connections / wanted) + 1;
-    log_warn("server", "the limit of open files allows fewer connections than the settings",
+    log_info("server", "the limit of open files allows fewer connections than the settings",
              LOG_INT("open_files", files.rlim_cur), LOG_INT("carbon_connections", s->carbon_connections),
              LOG_INT("http_connections", s->http_connections));
 }
@@ -282,11 +282,12 @@ static int server_announce(struct server *s, struct err *err)
                              .carbon_udp = ingest_udp_address(s->ingest),
                              .http = http_address(s->http),
                              .admin = s->admin};
-    int rc = announce_write(s->listening_path, &a, err);
+    int rc = 0;
 
+    __atomic_store_n(&s->routes.ready, 1, __ATOMIC_RELEASE); /* before anybody can read where to ask */
+    rc = announce_write(s->listening_path, &a, err);
     if (rc < 0)
         return rc;
-    __atomic_store_n(&s->routes.ready, 1, __ATOMIC_RELEASE);
     log_info("server", "ready", LOG_STR("carbon", or_off(a.carbon)), LOG_STR("carbon_udp", or_off(a.carbon_udp)),
              LOG_STR("http", or_off(a.http)), LOG_STR("data_dir", s->config->data_dir), LOG_INT("pid", getpid()));
     announce_state("READY=1");

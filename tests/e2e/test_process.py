@@ -104,8 +104,8 @@ def test_listening_json_tells_real_addresses_and_goes_at_a_clean_stop():
         equal(s.listening["pid"], s.process.pid)
         for name in ("carbon", "carbon_udp", "http"):
             check(re.fullmatch(r"127\.0\.0\.1:[1-9]\d+", s.listening[name]), s.listening[name])
-        log = s.log()
-        check(" ready " in log and s.listening["http"] in log and s.listening["carbon"] in log, log)
+        line = until(lambda: [l for l in s.log().splitlines() if " ready " in l], "the ready line")[0]
+        check(s.listening["http"] in line and s.listening["carbon"] in line, line)
         equal(s.stop(), 0, "exit status")
         check(not os.path.exists(s.data + "/listening.json"), "listening.json is still there")
         check(not os.path.exists(s.data + "/admin.sock"), "admin.sock is still there")
@@ -225,7 +225,7 @@ def test_sighup_opens_the_log_file_anew():
         path = os.path.join(s.dir, "plumbago.log")
         s.flags["log-file"] = path
         s.start()
-        check("ready" in open(path).read(), "no ready line in the log file")
+        until(lambda: " ready " in open(path).read(), "a ready line in the log file")
         os.rename(path, path + ".1")
         s.signal(signal.SIGHUP)
         until(lambda: os.path.exists(path) and "reloaded" in open(path).read(), "a line in the new file")
