@@ -33,6 +33,9 @@ enum {
     FEW = 64,          /* one exception in so many is no reason for another exponent */
     EXCEPTIONS = 16,   /* more than one in so many: these are no decimals */
     BITS_TRIED = 36,   /* bits a value from which on the doubles' own bits are tried too */
+    MEDIAN_OF = 9,
+    SPREAD_OF = 128, /* numbers that are asked for their distance from the median */
+    SPREAD_SURE = 1, /* bits: an order that looks worse by that is worse */
 };
 
 static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
@@ -215,17 +218,52 @@ static void all_orders(struct codec_scratch *scratch, uint32_t n, uint64_t first
         dd[i - 2] = d[i - 1] - d[i - 2];
 }
 
+/* The median of a few numbers of a sequence. */
+static int64_t median(const uint64_t *numbers, uint32_t count)
+{
+    int64_t some[MEDIAN_OF];
+
+    for (uint32_t i = 0; i < MEDIAN_OF; i++) {
+        int64_t number = (int64_t)numbers[(uint64_t)count * i / MEDIAN_OF];
+        uint32_t at = i;
+
+        for (; at > 0 && some[at - 1] > number; at--)
+            some[at] = some[at - 1];
+        some[at] = number;
+    }
+    return some[MEDIAN_OF / 2];
+}
+
+/* About how many bits a number of the sequence needs, by samples: their distance from the median. */
+static double spread(const uint64_t *numbers, uint32_t count)
+{
+    uint64_t middle = (uint64_t)median(numbers, count);
+    uint32_t step = count / SPREAD_OF + 1, samples = 0, bits = 0;
+
+    for (uint32_t i = 0; i < count; i += step, samples++)
+        bits += bit_length(zigzag((int64_t)(numbers[i] - middle)));
+    return (double)bits / samples;
+}
+
 /* Plan for what is in scratch->integers. */
 static struct plan plan_integers(struct codec_scratch *scratch, uint32_t n, uint8_t scale, uint32_t exceptions)
 {
     struct plan plan = {.scale = scale, .exceptions = exceptions, .first = scratch->integers[0]};
+    double spreads[3] = {0, INFINITY, INFINITY}, least;
 
     plan.divisor = common_divisor(scratch->integers, n);
     all_orders(scratch, n, plan.first, plan.divisor);
-    plan.residuals = residuals_plan_packed(scratch->residuals[0], n);
-    for (uint8_t order = 1; order <= 2 && order < n; order++) {
-        struct residuals_plan other = residuals_plan_packed(scratch->residuals[order], n - order);
+    for (uint32_t order = 0; order <= 2 && order < n; order++)
+        spreads[order] = spread(scratch->residuals[order], n - order);
+    least = fmin(spreads[0], fmin(spreads[1], spreads[2]));
+    plan.residuals.bits = INFINITY;
+    for (uint8_t order = 0; order <= 2 && order < n; order++) {
+        struct residuals_plan other;
 
+        /* The exact cost takes longer than all the rest; not for what is surely worse. */
+        if (spreads[order] > least + SPREAD_SURE)
+            continue;
+        other = residuals_plan_packed(scratch->residuals[order], n - order);
         if (other.bits < plan.residuals.bits) {
             plan.residuals = other;
             plan.order = order;
@@ -285,8 +323,7 @@ static bool encode(struct codec_scratch *scratch, const double *values, uint32_t
         integers_bits(scratch, values, n);
         plan = plan_integers(scratch, n, DECIMAL_BITS, 0);
     }
-    plan.residuals =
-        residuals_plan_refine(scratch->residuals[plan.order], n - plan.order, plan.residuals, &scratch->numbers);
+    plan.residuals = residuals_plan_refine(scratch->residuals[plan.order], n - plan.order, plan.residuals);
     if (plan.residuals.bits > (double)max * 8)
         return false;
     *len = put_all(scratch, values, n, &plan);
@@ -298,43 +335,111 @@ static bool encode(struct codec_scratch *scratch, const double *values, uint32_t
 
 /* ---- decode ---- */
 
-/* Add up what stands behind the first ORDER integers. */
-static void integrate(uint64_t *integers, uint32_t n, unsigned order, uint64_t first, uint64_t divisor,
-                      uint64_t difference)
-{
-    uint64_t at = first;
+/* How residuals become integers again. */
+struct sums {
+    unsigned order;
+    uint64_t first;
+    uint64_t divisor;
+    uint64_t difference; /* the first one, for order 2 */
+};
 
-    if (order == 0) {
-        for (uint32_t i = 0; i < n; i++)
-            integers[i] = first + integers[i] * divisor;
-        return;
-    }
-    integers[0] = at;
-    if (order == 1) {
-        for (uint32_t i = 1; i < n; i++)
-            integers[i] = at += integers[i] * divisor;
-        return;
-    }
-    difference *= divisor;
-    integers[1] = at += difference;
-    for (uint32_t i = 2; i < n; i++) {
-        difference += integers[i] * divisor;
-        integers[i] = at += difference;
-    }
+/* One integer as a double: its bits, or its value yet undivided. *USED collects the bits that magnitudes use. */
+static inline double emit(uint64_t integer, bool is_bits, uint64_t *used)
+{
+    if (is_bits)
+        return bits_value(bits_ordered(integer));
+    *used |= integer ^ (uint64_t)((int64_t)integer >> 63);
+    return (double)(int64_t)integer;
 }
 
-static void to_values(const uint64_t *integers, uint32_t n, uint8_t scale, double *out)
+/* Add up the residuals, of which there are n - order. Inlined twice, for a constant IS_BITS. */
+static inline __attribute__((always_inline)) uint64_t add_up(const struct sums *sums, const uint64_t *residuals,
+                                                             uint32_t n, bool is_bits, double *out)
 {
-    if (scale == DECIMAL_BITS) {
+    uint64_t at = sums->first, divisor = sums->divisor, difference = sums->difference * divisor, used = 0;
+
+    if (sums->order == 0) {
         for (uint32_t i = 0; i < n; i++)
-            out[i] = bits_value(bits_ordered(integers[i]));
-    } else if (scale == 0) {
-        for (uint32_t i = 0; i < n; i++)
-            out[i] = (double)(int64_t)integers[i];
-    } else {
-        for (uint32_t i = 0; i < n; i++)
-            out[i] = (double)(int64_t)integers[i] / powers[scale];
+            out[i] = emit(at + residuals[i] * divisor, is_bits, &used);
+        return used;
     }
+    out[0] = emit(at, is_bits, &used);
+    if (sums->order == 1) {
+        for (uint32_t i = 1; i < n; i++)
+            out[i] = emit(at += residuals[i - 1] * divisor, is_bits, &used);
+        return used;
+    }
+    out[1] = emit(at += difference, is_bits, &used);
+    for (uint32_t i = 2; i < n; i++) {
+        difference += residuals[i - 2] * divisor;
+        out[i] = emit(at += difference, is_bits, &used);
+    }
+    return used;
+}
+
+/* Two doubles, for which a machine without anything special has instructions too. */
+typedef double pair __attribute__((vector_size(16)));
+
+/* Divide by POWER, correctly rounded. */
+static void divide(double *values, uint32_t n, double power)
+{
+    const pair by = {power, power};
+    uint32_t i = 0;
+
+    for (; i + 2 <= n; i += 2) {
+        pair two;
+
+        memcpy(&two, values + i, sizeof(two));
+        two /= by;
+        memcpy(values + i, &two, sizeof(two));
+    }
+    if (i < n)
+        values[i] /= power;
+}
+
+/* The same for integers of less than 2^BITS, where POWER < 2^(51 - BITS), at a third of the time.
+ *
+ * 1 / power is split to HIGH, its top 53 - BITS bits, and LOW, the rest. i * high is exact then; i * low is
+ * off by its own rounding and that of low, together less than 2^-(52 - BITS) of a last place of the
+ * quotient. The one rounding that is left, that of the sum, can only go wrong when the quotient is as near
+ * to the middle between two doubles as that. But it never is: i / power differs from a middle by at least
+ * 1 / (2 * power) of a last place, which is more. */
+static void divide_small(double *values, uint32_t n, double power, unsigned bits)
+{
+    double high = bits_value(value_bits(1 / power) >> bits << bits);
+    double low = (1 - high * power) / power; /* the product and the difference are exact */
+    const pair by_high = {high, high}, by_low = {low, low};
+    uint32_t i = 0;
+
+    for (; i + 2 <= n; i += 2) {
+        pair two;
+
+        memcpy(&two, values + i, sizeof(two));
+        two = two * by_high + two * by_low;
+        memcpy(values + i, &two, sizeof(two));
+    }
+    if (i < n)
+        values[i] = values[i] * high + values[i] * low;
+}
+
+static void to_values(const struct sums *sums, const uint64_t *residuals, uint32_t n, uint8_t scale, double *out)
+{
+    uint64_t used;
+    unsigned bits;
+
+    if (scale == DECIMAL_BITS) {
+        add_up(sums, residuals, n, true, out);
+        return;
+    }
+    used = add_up(sums, residuals, n, false, out);
+    if (scale == 0)
+        return;
+    /* One more for the magnitude of a negative power of two. */
+    bits = bit_length(used) + 1;
+    if (bits < 51 && powers[scale] < (double)(UINT64_C(1) << (51 - bits)))
+        divide_small(out, n, powers[scale], bits);
+    else
+        divide(out, n, powers[scale]);
 }
 
 /* Read the list of exceptions. With OUT, put them in their places. */
@@ -359,26 +464,25 @@ static void read_exceptions(struct reader *in, uint32_t n, double *out)
 
 static bool decode(struct span bytes, uint32_t n, double *out)
 {
-    uint64_t integers[CHUNK_SLOTS_MAX];
+    uint64_t residuals[CHUNK_SLOTS_MAX];
     struct reader in = reader_of(bytes), exceptions;
     uint8_t head = read_u8(&in);
     uint8_t more = head & DECIMAL_MORE ? read_u8(&in) : 0;
     uint8_t scale = head & DECIMAL_SCALE_MASK;
-    unsigned order = (head & ~DECIMAL_MORE) >> DECIMAL_ORDER_SHIFT;
-    uint64_t first = (uint64_t)unzigzag(read_varint(&in));
-    uint64_t divisor = more & DECIMAL_DIVISOR ? read_varint(&in) : 1;
-    uint64_t difference = order == 2 ? (uint64_t)unzigzag(read_varint(&in)) : 0;
+    struct sums sums = {.order = (head & ~DECIMAL_MORE) >> DECIMAL_ORDER_SHIFT};
 
-    if (in.bad || order > 2 || order > n || more & ~DECIMAL_MORE_MASK ||
+    sums.first = (uint64_t)unzigzag(read_varint(&in));
+    sums.divisor = more & DECIMAL_DIVISOR ? read_varint(&in) : 1;
+    sums.difference = sums.order == 2 ? (uint64_t)unzigzag(read_varint(&in)) : 0;
+    if (in.bad || sums.order > 2 || sums.order > n || more & ~DECIMAL_MORE_MASK ||
         (scale != DECIMAL_BITS && scale >= sizeof(powers) / sizeof(powers[0])))
         return false;
     exceptions = in;
     if (more & DECIMAL_EXCEPTIONS)
         read_exceptions(&in, n, NULL);
-    if (in.bad || !residuals_get(&in, n - order, integers + order))
+    if (in.bad || !residuals_get(&in, n - sums.order, residuals))
         return false;
-    integrate(integers, n, order, first, divisor, difference);
-    to_values(integers, n, scale, out);
+    to_values(&sums, residuals, n, scale, out);
     if (more & DECIMAL_EXCEPTIONS)
         read_exceptions(&exceptions, n, out);
     return true;

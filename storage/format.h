@@ -30,7 +30,8 @@ enum chunk_presence {
 
 /* First byte of residuals: 0..64 is packed with so many bits a number. */
 enum residuals_form {
-    RESIDUALS_RANGED = 65,
+    RESIDUALS_RANGED = 65,    /* symbols: one usual, all others alike */
+    RESIDUALS_BUCKETS = 66,   /* symbols: each with its weight */
     RESIDUALS_PATCHES = 0x80, /* added: a list of patches follows the head */
 };
 
@@ -164,10 +165,12 @@ struct series_log_rule_record {
     uint16_t policy;
     uint8_t method;      /* enum aggregation */
     uint8_t reserved[3]; /* zero */
+    uint32_t created_s;  /* seconds since 1970; of a policy's first rule: where its rollups begin */
+    uint32_t reserved2;  /* zero */
     double x_files_factor;
     /* the retentions follow as text: "10s:1d,1m:30d" */
 };
-static_assert(sizeof(struct series_log_rule_record) == 24, "no padding goes to disk");
+static_assert(sizeof(struct series_log_rule_record) == 32, "no padding goes to disk");
 
 /* ---- Grid: DIR/pNNNNN-tN/w<start>-g<generation>-b<block>.grid ---- */
 
@@ -222,6 +225,7 @@ static_assert(sizeof(struct manifest_header) == 16, "no padding goes to disk");
 enum manifest_type {
     MANIFEST_SEAL = 1, /* the segment exists and takes the place of the grids of its generation */
     MANIFEST_DROP = 2, /* the segment, or the grids, of this generation are no more */
+    MANIFEST_ROLL = 3, /* the tier is rolled up to the end of this span; with a generation: its segment is live */
 };
 
 struct manifest_record {

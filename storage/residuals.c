@@ -1,41 +1,38 @@
-/* residuals.c - small integers as bits, in one of two forms.
+/* residuals.c - small integers as bits, in one of three forms.
  *
  * Packed. Subtract a base, write what is left with the same number of bits each. Numbers that would need
  * more are listed apart ("patches"). The base is either the smallest number (all are then at or above
  * it), or so that zero lies in the middle (differences of a wandering value, with outliers on both sides).
  * For each of the two a histogram of bit lengths tells the cost of every width at once.
  *
- * Ranged. When K values occur about equally often, log2 K bits each are enough, and packing rounds that up
- * to a whole number: half a bit lost on average, a tenth of a chunk of counters or gauges. And real
- * gauges often do not move at all: one value, nearly always "no difference", is more frequent than its
- * neighbours. Both is what an asymmetric numeral system (Duda, 2013) of this simple model gives: slot 0 ..
- * weight-1 of M = K - 1 + weight stand for the spike, one slot for every other value. No table has to be
- * built or stored; a symbol is one division of the state by M, done as a multiplication.
+ * Packing rounds up to whole bits and treats all numbers as equally likely. On counters and gauges that
+ * loses half a bit a number and more, a tenth of the chunk. So the other two forms cut a number to a symbol
+ * (its top, at most 8 bits) and low bits, which look random and are written as they are, and give the
+ * symbols to an asymmetric numeral system (ans.c) with weights after one of two models:
  *
- *     decode: slot = x mod M, x = x div M          for a plain value
- *             x = (x div M) * weight + slot        for the spike
- *             x = x << 16 | next word              when x < L
- *     L = the largest multiple of M up to 2^15; so L <= x < 2^31 before every step.
+ * Ranged. All symbols are equally likely but one, nearly always "no change", which is more frequent. The
+ * model takes 3 bytes, so it pays in short chunks, and it may have 256 symbols.
  *
- * Four states take turns so that their multiplications overlap. A state that ends as L, the encoder's
- * start, proves that nothing was lost. Of wide ranges only the top ten bits are treated so; the low bits,
- * which look random then, follow as they are. */
+ * Buckets. At most 64 symbols, each with a weight of its own, in half a byte: steps of the square root of
+ * two, which cost a hundredth of a bit against the exact weights. For everything with a bell, a slope or
+ * several humps. */
 #include "storage/residuals.h"
 
 #include "base/bits.h"
-#include "base/must.h"
+#include "storage/ans.h"
 #include "storage/format.h"
 
 #include <math.h>
 
 enum {
-    STATES = 4,
-    SYMBOLS_MAX = 1024,
-    SLOTS_MAX = 4096, /* M */
-    STATE_LOW_BITS = 15,
+    SYMBOL_BITS = 8,
+    LOW_BITS_MAX = 60,       /* what is left of 64 beside the fewest symbols */
+    BUCKETS_MIN = 8,         /* fewer tell too little */
     PATCH_SHARE = 4,         /* at most one number in so many is a patch */
-    RANGED_HEAD_BITS = 200,  /* of states and parameters: what the ranged form has to save at least */
     PATCH_POSITION_BITS = 8, /* usual length of a gap between patches */
+    WINDOWS = 3,             /* widths that are tried for symbols: fewer patches, more symbols */
+    REFINE_BITS = 400,       /* a packed form of so few bits is short enough */
+    REFINE_WIDTH = 40,       /* one of that width would gain 2 % at most, and decode at half the speed */
 };
 
 /* ---- packed: plan ---- */
@@ -55,15 +52,21 @@ static uint64_t base_around_zero(unsigned width)
     return width == 0 ? 0 : 0 - (UINT64_C(1) << (width - 1));
 }
 
+/* What a patch costs that has that many bits. */
+static double patch_bits(unsigned length)
+{
+    return PATCH_POSITION_BITS + (length / 7 + 1) * 8;
+}
+
 /* Find the width of the least cost: LENGTHS[b] numbers need b bits. */
 static void best_width(const uint32_t lengths[65], uint32_t count, struct residuals_plan *plan)
 {
     uint32_t patches = 0;
-    double patch_bits = 0;
+    double apart = 0;
 
     plan->bits = INFINITY;
-    for (int width = 64; width >= 0; width--) {
-        double bits = (double)count * width + patch_bits;
+    for (unsigned width = 65; width-- > 0 && patches <= count / PATCH_SHARE;) {
+        double bits = (double)count * width + apart;
 
         if (bits <= plan->bits) {
             plan->bits = bits;
@@ -71,15 +74,13 @@ static void best_width(const uint32_t lengths[65], uint32_t count, struct residu
             plan->patches = patches;
         }
         patches += lengths[width];
-        patch_bits += (double)lengths[width] * (PATCH_POSITION_BITS + (width / 7 + 1) * 8);
-        if (patches > count / PATCH_SHARE)
-            break;
+        apart += lengths[width] * patch_bits(width);
     }
 }
 
 struct residuals_plan residuals_plan_packed(const uint64_t *numbers, uint32_t count)
 {
-    struct residuals_plan above = {.weight = 1}, around = {.weight = 1};
+    struct residuals_plan above = {0}, around = {0};
     uint32_t lengths_above[65] = {0}, lengths_around[65] = {0};
 
     if (count == 0)
@@ -97,99 +98,216 @@ struct residuals_plan residuals_plan_packed(const uint64_t *numbers, uint32_t co
     return around.bits < above.bits ? around : above;
 }
 
-/* ---- ranged: plan ---- */
+/* ---- symbols: models ---- */
+
+/* What the half bytes of RESIDUALS_BUCKETS mean: powers of the square root of two. */
+static const uint16_t code_weights[16] = {0,   64,   91,   128,  181,  256,  362,  512,
+                                          724, 1024, 1448, 2048, 2896, 4096, 5793, 8192};
+
+static uint32_t heaviest(const struct ans_model *model, uint32_t symbols)
+{
+    uint32_t best = 0;
+
+    for (uint32_t i = 1; i < symbols; i++)
+        if (model->weights[i] > model->weights[best])
+            best = i;
+    return best;
+}
+
+/* The weights that codes stand for. Both sides come to the same ones, by integers only. False when all are 0. */
+static bool model_of_codes(const uint8_t *codes, uint32_t symbols, struct ans_model *model)
+{
+    uint32_t all = 0, sum = 0;
+
+    memset(model, 0, sizeof(*model));
+    for (uint32_t i = 0; i < symbols; i++)
+        all += code_weights[codes[i]];
+    if (all == 0)
+        return false;
+    for (uint32_t i = 0; i < symbols; i++) {
+        uint32_t weight = code_weights[codes[i]] * (uint32_t)ANS_TOTAL / all;
+
+        model->weights[i] = (uint16_t)(codes[i] != 0 && weight == 0 ? 1 : weight);
+        sum += model->weights[i];
+    }
+    for (; sum > ANS_TOTAL; sum--)
+        model->weights[heaviest(model, symbols)]--;
+    model->weights[heaviest(model, symbols)] += (uint16_t)(ANS_TOTAL - sum);
+    return true;
+}
+
+/* The usual symbol has its weight, the others share the rest; the first ones have one more when it does not
+ * go into equal parts. */
+static void model_of_range(uint32_t symbols, uint32_t usual, uint32_t weight, struct ans_model *model)
+{
+    uint32_t others = symbols - 1, share = ANS_TOTAL - weight;
+
+    memset(model, 0, sizeof(*model));
+    for (uint32_t i = 0; i < others; i++)
+        model->weights[i < usual ? i : i + 1] = (uint16_t)(share / others + (i < share % others));
+    model->weights[usual] = (uint16_t)weight;
+}
+
+static bool model_of(const struct residuals_plan *plan, struct ans_model *model)
+{
+    if (plan->form == RESIDUALS_BUCKETS)
+        return model_of_codes(plan->codes, plan->symbols, model);
+    model_of_range(plan->symbols, plan->usual, plan->weight, model);
+    return true;
+}
+
+/* ---- symbols: plan ---- */
 
 static bool fits(uint64_t offset, unsigned width)
 {
     return width == 64 || offset >> width == 0;
 }
 
-/* The least and the largest of the offsets from the base that are no patches. */
-static void window_ends(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan, uint64_t *low,
-                        uint64_t *high)
-{
-    *low = UINT64_MAX;
-    *high = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t offset = numbers[i] - plan->base;
-
-        if (!fits(offset, plan->form))
-            continue;
-        *low = offset < *low ? offset : *low;
-        *high = offset > *high ? offset : *high;
-    }
-}
-
 /* Whether a number is listed apart. */
 static bool is_patch(const struct residuals_plan *plan, uint64_t offset)
 {
-    if (plan->form == RESIDUALS_RANGED)
+    if (plan->form >= RESIDUALS_RANGED)
         return offset >> plan->low_bits >= plan->symbols;
     return !fits(offset, plan->form);
 }
 
-static uint32_t count_patches(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan)
+/* The least and the largest of the offsets from BASE that fit in WIDTH bits. Returns how many do not. */
+static uint32_t window_ends(const uint64_t *numbers, uint32_t count, uint64_t base, unsigned width, uint64_t *low,
+                            uint64_t *high)
 {
-    uint32_t patches = 0;
+    uint32_t outside = 0;
 
-    for (uint32_t i = 0; i < count; i++)
-        patches += is_patch(plan, numbers[i] - plan->base);
-    return patches;
-}
-
-/* Find the spike, how often it occurs, and the weight that makes the cost least. */
-static void plan_spike(const uint64_t *numbers, uint32_t count, struct residuals_plan *plan, uint16_t *counts)
-{
-    uint32_t k = plan->symbols, most;
-    double others;
-
-    memset(counts, 0, k * sizeof(*counts));
+    *low = UINT64_MAX;
+    *high = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t offset = numbers[i] - plan->base;
+        uint64_t offset = numbers[i] - base;
 
-        /* A patch stands as the spike in the stream; which one that is does not matter here. */
-        if (offset < k)
-            counts[offset]++;
+        if (!fits(offset, width)) {
+            outside++;
+            continue;
+        }
+        *low = offset < *low ? offset : *low;
+        *high = offset > *high ? offset : *high;
     }
-    plan->spike = 0;
-    for (uint32_t i = 1; i < k; i++)
-        if (counts[i] > counts[plan->spike])
-            plan->spike = i;
-    most = counts[plan->spike] + plan->patches;
-    others = (double)count - most;
-    plan->weight = SLOTS_MAX - (k - 1);
-    if (others > 0 && (double)most * (k - 1) / others < plan->weight)
-        plan->weight = (uint32_t)((double)most * (k - 1) / others + 0.5);
-    plan->weight = plan->weight < 1 ? 1 : plan->weight;
-    plan->bits = count * log2(plan->weight + k - 1) - most * log2(plan->weight);
+    return outside;
 }
 
-struct residuals_plan residuals_plan_refine(const uint64_t *numbers, uint32_t count, struct residuals_plan plan,
-                                            struct residuals_scratch *scratch)
+/* How often each symbol of PLAN occurs; the patches, which stand as the usual one, included. */
+static void count_symbols(const uint64_t *numbers, uint32_t count, struct residuals_plan *plan, uint32_t *counts)
 {
-    struct residuals_plan ranged = plan;
+    memset(counts, 0, plan->symbols * sizeof(*counts));
+    plan->patches = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t symbol = (numbers[i] - plan->base) >> plan->low_bits;
+
+        if (symbol < plan->symbols)
+            counts[symbol]++;
+        else
+            plan->patches++;
+    }
+    plan->usual = 0;
+    for (uint32_t i = 1; i < plan->symbols; i++)
+        if (counts[i] > counts[plan->usual])
+            plan->usual = i;
+    counts[plan->usual] += plan->patches;
+}
+
+/* What the symbols and all low bits cost in the model of PLAN. */
+static double cost_of(const struct residuals_plan *plan, const uint32_t *counts)
+{
+    struct ans_model model;
+    double bits = 0;
+
+    model_of(plan, &model);
+    for (uint32_t i = 0; i < plan->symbols; i++)
+        if (counts[i] != 0)
+            bits += counts[i] * (ANS_TOTAL_BITS + plan->low_bits - (double)log2f(model.weights[i]));
+    return bits + 8 * ANS_OVERHEAD;
+}
+
+/* One usual symbol, all others alike. */
+static struct residuals_plan plan_ranged(struct residuals_plan plan, uint32_t count, const uint32_t *counts)
+{
+    uint32_t most = counts[plan.usual], weight_max = ANS_TOTAL - (plan.symbols - 1);
+
+    plan.form = RESIDUALS_RANGED;
+    plan.weight = (uint32_t)((uint64_t)most * ANS_TOTAL / count);
+    plan.weight = plan.weight < 1 ? 1 : plan.weight > weight_max ? weight_max : plan.weight;
+    plan.bits = cost_of(&plan, counts) + 8 * 8;
+    return plan;
+}
+
+/* Each symbol after its count; so few of them that FOLD bits go over to the low ones. */
+static struct residuals_plan plan_buckets(struct residuals_plan plan, unsigned fold, const uint32_t *counts)
+{
+    uint32_t folded[RESIDUALS_BUCKETS_MAX] = {0}, symbols = ((plan.symbols - 1) >> fold) + 1;
+
+    for (uint32_t i = 0; i < plan.symbols; i++)
+        folded[i >> fold] += counts[i];
+    plan.form = RESIDUALS_BUCKETS;
+    plan.usual = 0;
+    for (uint32_t i = 0; i < symbols; i++)
+        if (folded[i] > folded[plan.usual])
+            plan.usual = i;
+    for (uint32_t i = 0; i < symbols; i++) {
+        float code = folded[i] == 0 ? 0 : 15.5f + 2 * log2f((float)folded[i] / (float)folded[plan.usual]);
+
+        plan.codes[i] = (uint8_t)(folded[i] == 0 ? 0 : code < 1 ? 1 : code);
+    }
+    plan.symbols = symbols;
+    plan.low_bits += fold;
+    plan.bits = cost_of(&plan, folded) + 4 * symbols + 6 * 8;
+    return plan;
+}
+
+/* The best plan with symbols for the numbers that fit in WIDTH bits above BASE; the rest are patches. */
+static struct residuals_plan plan_symbols(const uint64_t *numbers, uint32_t count, uint64_t base, unsigned width)
+{
+    struct residuals_plan plan = {.form = RESIDUALS_RANGED, .bits = INFINITY}, best;
+    uint32_t counts[ANS_SYMBOLS_MAX];
     uint64_t low, high;
     unsigned length;
+    double apart = window_ends(numbers, count, base, width, &low, &high) * patch_bits(width + 1);
 
-    /* Not worth the heads; or no room to count in. */
-    if (count == 0 || plan.bits < 2 * RANGED_HEAD_BITS)
-        return plan;
-    window_ends(numbers, count, &plan, &low, &high);
     length = bit_length(high - low);
-    ranged.form = RESIDUALS_RANGED;
-    ranged.base = plan.base + low;
-    ranged.low_bits = length > 10 ? length - 10 : 0;
-    ranged.symbols = (uint32_t)((high - low) >> ranged.low_bits) + 1;
-    /* Fewer than packed has, where the top of the range is beyond its highest number. */
-    if (plan.patches != 0)
-        ranged.patches = count_patches(numbers, count, &ranged);
-    if (ranged.low_bits == 0)
-        plan_spike(numbers, count, &ranged, scratch->counts);
-    else
-        ranged.bits = count * (log2(ranged.symbols) + ranged.low_bits);
-    /* The patches cost the same in both. */
-    ranged.bits += RANGED_HEAD_BITS + plan.bits - (double)count * plan.form;
-    return ranged.symbols > 1 && ranged.bits < plan.bits ? ranged : plan;
+    if (low >= high)
+        return plan;
+    plan.base = base + low;
+    plan.low_bits = length > SYMBOL_BITS ? length - SYMBOL_BITS : 0;
+    plan.symbols = (uint32_t)((high - low) >> plan.low_bits) + 1;
+    count_symbols(numbers, count, &plan, counts);
+    best = plan_ranged(plan, count, counts);
+    for (unsigned fold = 0; fold == 0 || (plan.symbols - 1) >> fold >= BUCKETS_MIN; fold++) {
+        struct residuals_plan buckets;
+
+        if ((plan.symbols - 1) >> fold >= RESIDUALS_BUCKETS_MAX)
+            continue;
+        buckets = plan_buckets(plan, fold, counts);
+        if (buckets.bits < best.bits)
+            best = buckets;
+    }
+    best.bits += apart;
+    return best;
+}
+
+struct residuals_plan residuals_plan_refine(const uint64_t *numbers, uint32_t count, struct residuals_plan packed)
+{
+    struct residuals_plan best = packed;
+    bool around = packed.base == base_around_zero(packed.form);
+
+    if (count == 0 || packed.bits < REFINE_BITS || packed.form > REFINE_WIDTH)
+        return packed;
+    for (unsigned width = packed.form; width < packed.form + (unsigned)WINDOWS && width <= 64; width++) {
+        struct residuals_plan plan =
+            plan_symbols(numbers, count, around ? base_around_zero(width) : packed.base, width);
+
+        if (plan.bits < best.bits)
+            best = plan;
+        /* A wider window holds the same. */
+        if (plan.patches == 0)
+            break;
+    }
+    return best;
 }
 
 /* ---- write ---- */
@@ -223,66 +341,34 @@ static uint8_t *put_packed(const uint64_t *numbers, uint32_t count, const struct
     return bits_finish(&w);
 }
 
-/* The numeral system of a plan. */
-struct numerals {
-    uint32_t slots;   /* M */
-    uint32_t weight;  /* slots of the spike, the first ones */
-    uint32_t spike;   /* its symbol */
-    uint32_t low;     /* L */
-    uint64_t inverse; /* x div M is x * inverse >> shift for all x < 2^31 */
-    unsigned shift;
-};
-
-static struct numerals numerals_of(uint32_t symbols, uint32_t spike, uint32_t weight)
+static uint8_t *put_symbols(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan,
+                            struct residuals_scratch *scratch, uint8_t *to)
 {
-    struct numerals s = {.slots = symbols - 1 + weight, .weight = weight, .spike = spike};
-
-    /* With 2^shift >= 2^31 * M the rounding of the inverse, less than M in 2^shift, stays without effect. */
-    s.shift = 31 + bit_length(s.slots);
-    s.inverse = (UINT64_C(1) << s.shift) / s.slots + 1;
-    s.low = (UINT32_C(1) << STATE_LOW_BITS) / s.slots * s.slots;
-    return s;
-}
-
-/* Put SYMBOL on top of the state X; a word that must go first is stored below WORDS. */
-static uint32_t push(const struct numerals *s, uint32_t x, uint32_t symbol, uint16_t **words)
-{
-    uint32_t weight = symbol == s->spike ? s->weight : 1;
-    uint32_t slot = symbol < s->spike ? s->weight + symbol : s->weight + symbol - 1;
-
-    if (x >= (uint64_t)(s->low / s->slots << 16) * weight) {
-        *--*words = (uint16_t)x;
-        x >>= 16;
-    }
-    if (symbol == s->spike)
-        return x / weight * s->slots + x % weight;
-    return x * s->slots + slot;
-}
-
-static uint8_t *put_ranged(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan,
-                           struct residuals_scratch *scratch, uint8_t *to)
-{
-    struct numerals s = numerals_of(plan->symbols, plan->spike, plan->weight);
     struct bit_writer low = bit_writer_of(to, RESIDUALS_BOUND(count));
-    uint16_t *end = scratch->words + CHUNK_SLOTS_MAX, *words = end;
-    uint32_t x[STATES];
+    uint64_t mask = (UINT64_C(1) << plan->low_bits) - 1;
+    struct ans_model model;
 
-    for (uint32_t i = 0; i < count; i++)
-        bits_put(&low, (numbers[i] - plan->base) & ((UINT64_C(1) << plan->low_bits) - 1), plan->low_bits);
-    to = bits_finish(&low);
-    for (int i = 0; i < STATES; i++)
-        x[i] = s.low;
-    /* Last in, first out. */
-    for (uint32_t i = count; i-- > 0;) {
+    for (uint32_t i = 0; i < count; i++) {
         uint64_t offset = numbers[i] - plan->base;
 
-        x[i % STATES] =
-            push(&s, x[i % STATES], is_patch(plan, offset) ? s.spike : (uint32_t)(offset >> plan->low_bits), &words);
+        scratch->symbols[i] = (uint8_t)(is_patch(plan, offset) ? plan->usual : offset >> plan->low_bits);
+        bits_put(&low, offset & mask, plan->low_bits);
     }
-    for (int i = 0; i < STATES; i++)
-        to = put_u32(to, x[i]);
-    memcpy(to, words, (size_t)(end - words) * sizeof(*words));
-    return to + (size_t)(end - words) * sizeof(*words);
+    model_of(plan, &model);
+    return ans_put(&model, scratch->symbols, count, scratch->words, bits_finish(&low));
+}
+
+static uint8_t *put_model(const struct residuals_plan *plan, uint8_t *to)
+{
+    *to++ = (uint8_t)plan->low_bits;
+    *to++ = (uint8_t)(plan->symbols - 1);
+    if (plan->form == RESIDUALS_RANGED) {
+        *to++ = (uint8_t)plan->usual;
+        return put_u16(to, (uint16_t)plan->weight);
+    }
+    for (uint32_t i = 0; i < plan->symbols; i += 2)
+        *to++ = (uint8_t)(plan->codes[i] | (i + 1 < plan->symbols ? plan->codes[i + 1] << 4 : 0));
+    return to;
 }
 
 uint8_t *residuals_put(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan,
@@ -290,22 +376,18 @@ uint8_t *residuals_put(const uint64_t *numbers, uint32_t count, const struct res
 {
     *to++ = (uint8_t)(plan->form | (plan->patches != 0 ? RESIDUALS_PATCHES : 0));
     to = put_varint(to, zigzag((int64_t)plan->base));
-    if (plan->form == RESIDUALS_RANGED) {
-        *to++ = (uint8_t)plan->low_bits;
-        to = put_varint(to, plan->symbols);
-        to = put_varint(to, plan->weight);
-        to = put_varint(to, plan->spike);
-    }
+    if (plan->form >= RESIDUALS_RANGED)
+        to = put_model(plan, to);
     if (plan->patches != 0)
         to = put_patches(numbers, count, plan, to);
-    if (plan->form == RESIDUALS_RANGED)
-        return put_ranged(numbers, count, plan, scratch, to);
+    if (plan->form >= RESIDUALS_RANGED)
+        return put_symbols(numbers, count, plan, scratch, to);
     return put_packed(numbers, count, plan, to);
 }
 
 /* ---- read ---- */
 
-/* COUNT numbers of WIDTH (0..64) bits each, which are all of IN; ADD is added to each, shifted by SHIFT. */
+/* COUNT numbers of WIDTH (0..64) bits each, which are all of IN; ADD is added to each. */
 static bool unpack(struct span in, uint32_t count, unsigned width, uint64_t add, uint64_t *out)
 {
     const uint8_t *bytes = (const uint8_t *)in.ptr;
@@ -337,62 +419,18 @@ static bool unpack(struct span in, uint32_t count, unsigned width, uint64_t add,
     return true;
 }
 
-/* Undo push(): the symbol, and the state below it. The choices are unpredictable, so none is a branch. */
-static inline uint32_t pop(const struct numerals *s, uint32_t *x, const uint16_t **words)
+static bool get_symbols(struct reader *in, const struct residuals_plan *plan, uint32_t count, uint64_t *out)
 {
-    uint32_t q = (uint32_t)(*x * s->inverse >> s->shift);
-    uint32_t slot = *x - q * s->slots;
-    uint32_t plain = slot - s->weight;
-    uint32_t is_spike = 0 - (uint32_t)(slot < s->weight);
-    uint32_t symbol = plain + (plain >= s->spike);
-    uint32_t below = (q & ~is_spike) | ((q * s->weight + slot) & is_spike);
-    uint32_t refill = below < s->low;
-    uint16_t word;
-
-    memcpy(&word, *words, sizeof(word));
-    *words += refill;
-    *x = refill ? below << 16 | word : below;
-    return (symbol & ~is_spike) | (s->spike & is_spike);
-}
-
-/* The symbols, shifted by LOW_BITS and added to what is in OUT, from all of IN. */
-static bool get_symbols(struct span in, uint32_t count, const struct numerals *s, unsigned low_bits, uint64_t *out)
-{
-    struct reader reader = reader_of(in);
-    uint16_t words[CHUNK_SLOTS_MAX + STATES];
-    const uint16_t *at = words, *end;
-    uint32_t x[STATES];
-    struct span rest;
-
-    for (int i = 0; i < STATES; i++) {
-        x[i] = read_u32(&reader);
-        if (x[i] < s->low || x[i] >= (uint64_t)s->low << 16)
-            return false;
-    }
-    rest = reader_rest(&reader);
-    if (reader.bad || rest.len % 2 != 0 || rest.len / 2 > count)
-        return false;
-    /* A copy, aligned and with room behind it: each of the symbols takes one word at most, whatever they
-     * are, so that the loop needs no check. */
-    memcpy(words, rest.ptr, rest.len);
-    end = words + rest.len / 2;
-    memset(words + rest.len / 2, 0, (count + STATES - rest.len / 2) * sizeof(*words));
-    uint32_t i = 0;
-    for (; i + STATES <= count; i += STATES)
-        for (uint32_t k = 0; k < STATES; k++)
-            out[i + k] += (uint64_t)pop(s, &x[k], &at) << low_bits;
-    for (; i < count; i++)
-        out[i] += (uint64_t)pop(s, &x[i % STATES], &at) << low_bits;
-    return at == end && x[0] == s->low && x[1] == s->low && x[2] == s->low && x[3] == s->low;
-}
-
-static bool get_ranged(struct reader *in, const struct residuals_plan *plan, uint32_t count, uint64_t *out)
-{
-    struct numerals s = numerals_of(plan->symbols, plan->spike, plan->weight);
     struct span low = read_bytes(in, ((size_t)count * plan->low_bits + 7) / 8);
+    uint8_t symbols[CHUNK_SLOTS_MAX];
+    struct ans_model model;
 
-    return !in->bad && unpack(low, count, plan->low_bits, plan->base, out) &&
-           get_symbols(reader_rest(in), count, &s, plan->low_bits, out);
+    if (in->bad || count == 0 || !model_of(plan, &model) || !unpack(low, count, plan->low_bits, plan->base, out) ||
+        !ans_get(&model, reader_rest(in), count, symbols))
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        out[i] += (uint64_t)symbols[i] << plan->low_bits;
+    return true;
 }
 
 /* Put the numbers that are listed apart in their places. */
@@ -424,39 +462,47 @@ static void skip_patches(struct reader *in, uint32_t count)
     }
 }
 
-static bool read_ranged_head(struct reader *in, struct residuals_plan *plan)
+static bool read_model(struct reader *in, struct residuals_plan *plan)
 {
-    uint64_t symbols, weight, spike;
+    struct span codes;
 
     plan->low_bits = read_u8(in);
-    symbols = read_varint(in);
-    weight = read_varint(in);
-    spike = read_varint(in);
-    plan->symbols = (uint32_t)symbols;
-    plan->weight = (uint32_t)weight;
-    plan->spike = (uint32_t)spike;
-    return !in->bad && plan->low_bits <= 54 && symbols >= 2 && symbols <= SYMBOLS_MAX && weight >= 1 &&
-           weight <= SLOTS_MAX - (symbols - 1) && spike < symbols;
+    plan->symbols = read_u8(in) + 1u;
+    if (plan->low_bits > LOW_BITS_MAX || plan->symbols < 2)
+        return false;
+    if (plan->form == RESIDUALS_RANGED) {
+        plan->usual = read_u8(in);
+        plan->weight = read_u16(in);
+        return !in->bad && plan->usual < plan->symbols && plan->weight >= 1 &&
+               plan->weight <= ANS_TOTAL - (plan->symbols - 1);
+    }
+    codes = read_bytes(in, plan->symbols / 2 + plan->symbols % 2);
+    if (in->bad || plan->symbols > RESIDUALS_BUCKETS_MAX)
+        return false;
+    for (uint32_t i = 0; i < plan->symbols; i++)
+        plan->codes[i] = (uint8_t)codes.ptr[i / 2] >> i % 2 * 4 & 15;
+    return true;
 }
 
 bool residuals_get(struct reader *in, uint32_t count, uint64_t *out)
 {
-    struct residuals_plan plan = {.form = read_u8(in)};
-    bool patched = (plan.form & RESIDUALS_PATCHES) != 0;
+    struct residuals_plan plan;
+    bool patched, ok;
     struct reader patches;
-    bool ok;
 
+    plan.form = read_u8(in);
+    patched = (plan.form & RESIDUALS_PATCHES) != 0;
     plan.form &= (uint8_t)~RESIDUALS_PATCHES;
     plan.base = (uint64_t)unzigzag(read_varint(in));
-    if (in->bad || plan.form > RESIDUALS_RANGED || (plan.form == RESIDUALS_RANGED && !read_ranged_head(in, &plan)))
+    if (in->bad || plan.form > RESIDUALS_BUCKETS || (plan.form >= RESIDUALS_RANGED && !read_model(in, &plan)))
         return false;
     patches = *in;
     if (patched)
         skip_patches(in, count);
     if (in->bad)
         return false;
-    if (plan.form == RESIDUALS_RANGED)
-        ok = get_ranged(in, &plan, count, out);
+    if (plan.form >= RESIDUALS_RANGED)
+        ok = get_symbols(in, &plan, count, out);
     else
         ok = unpack(reader_rest(in), count, plan.form, plan.base, out);
     return ok && (!patched || get_patches(patches, count, plan.base, out));
