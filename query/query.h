@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 struct query_limits {
-    size_t arena_bytes;  /* memory of one request */
-    size_t series_max;   /* series that one request may fetch */
-    size_t points_max;   /* points that one request may fetch */
+    size_t arena_bytes; /* memory of one request */
+    size_t series_max;  /* series that one request may fetch */
+    size_t points_max;  /* points that one request may fetch */
     size_t targets_max;
     size_t output_bytes; /* of the answer */
 };

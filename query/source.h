@@ -18,8 +18,8 @@ struct source_series {
 struct source_points {
     int64_t start_s; /* time of the first slot */
     int64_t step_s;
-    size_t count;    /* 0: the series has nothing to say about the range; it is left out */
-    double *values;  /* in the arena, the engine's to overwrite; NaN is None */
+    size_t count;          /* 0: the series has nothing to say about the range; it is left out */
+    double *values;        /* in the arena, the engine's to overwrite; NaN is None */
     double x_files_factor; /* of the series' rollups; what graphite calls so in a request is another thing */
 };
 
@@ -28,6 +28,11 @@ struct source {
     /* All leaves that PATTERN (globs) matches, sorted by name. At most MAX: ERR_LIMIT beyond. */
     int (*find)(void *ctx, struct span pattern, size_t max, struct arena *arena, struct source_series **out,
                 size_t *count, struct err *err);
+    /* All series that fit every one of the tag expressions ("env=prod", "name=~^disk"), sorted by name.
+     * ERR_INPUT when an expression is malformed or all of them fit a series without tags. At most MAX:
+     * ERR_LIMIT beyond. */
+    int (*find_by_tags)(void *ctx, const struct span *exprs, size_t exprs_count, size_t max, struct arena *arena,
+                        struct source_series **out, size_t *count, struct err *err);
     /* The points of one series with from_s < t <= until_s, aligned as whisper does. */
     int (*fetch)(void *ctx, const struct source_series *series, int64_t from_s, int64_t until_s, int64_t now_s,
                  struct arena *arena, struct source_points *out, struct err *err);

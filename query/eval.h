@@ -1,0 +1,65 @@
+/* eval.h - walks a tree and gives its series.
+ *
+ * One struct eval serves one request: data source, limits, arena, and the cache of what was fetched
+ * (one fetch for each distinct pattern and range). A struct context is where an expression is
+ * evaluated: functions such as timeShift evaluate their argument again in a changed copy. */
+#ifndef PLUMBAGO_QUERY_EVAL_H
+#define PLUMBAGO_QUERY_EVAL_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "query/ast.h"
+#include "query/functions.h"
+#include "query/query.h"
+#include "query/tz.h"
+#include "query/value.h"
+
+struct stacks; /* totals of stacked() */
+
+struct context {
+    int64_t from_s;
+    int64_t until_s;
+    double x_files_factor; /* setXFilesFactor() changes it for all that is evaluated afterwards */
+    struct stacks *stacks; /* NULL until stacked() is first used */
+};
+
+/* What the variables of a template stand for. */
+struct variable {
+    struct span name;
+    struct value value;
+};
+
+struct variables {
+    const struct variable *items;
+    size_t count;
+};
+
+struct fetched;
+
+struct eval {
+    struct arena *arena;
+    const struct source *source;
+    const struct query_limits *limits;
+    struct query_control *control; /* may be NULL */
+    const struct tz *tz;
+    int64_t now_s;                        /* the request's "now" */
+    int64_t wall_s;                       /* the wall clock's */
+    const struct params *template_params; /* template[x]=...; keys already cut down to x */
+    struct fetched *fetched;
+    size_t series_fetched;
+    size_t points_fetched;
+    struct err *err;
+};
+
+/* Evaluate the tree NODE in CTX. *out may be a list or a literal. Errors are in ev->err. */
+int eval_node(struct eval *ev, struct context *ctx, const struct node *node, const struct variables *vars,
+              struct value *out);
+
+/* The same for target text: what a user gave, or what a function such as aliasQuery has made. Series
+ * are added to LIST. A blank target adds none. */
+int eval_target(struct eval *ev, struct context *ctx, struct span target, struct series_list *list);
+
+/* ERR_CANCELLED when the deadline has passed or the client has left. */
+int eval_check(struct eval *ev);
+
+#endif
