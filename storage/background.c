@@ -69,16 +69,23 @@ static void *keeper_main(void *arg)
 
 int storage_tick(struct storage *st, int64_t now_s, struct err *err)
 {
-    pthread_mutex_lock(&st->maintenance);
-    int rc = storage_seal_due(st, now_s, err);
+    int (*const steps[])(struct storage *, int64_t, struct err *) = {storage_seal_due, storage_roll_due,
+                                                                     storage_expire};
     struct err why;
-    int expired = storage_expire(st, now_s, rc == 0 ? err : &why);
-    pthread_mutex_unlock(&st->maintenance);
+    int rc = 0;
+
+    pthread_mutex_lock(&st->maintenance);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        int one = steps[i](st, now_s, rc == 0 ? err : &why);
+        rc = rc == 0 ? one : rc;
+        if (one < 0)
+            __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);
+    }
+    /* Who holds the maintenance lock may read views without being counted as a reader. */
     deferred_drain();
+    pthread_mutex_unlock(&st->maintenance);
     name_tree_reclaim(st->tree);
-    if (rc < 0 || expired < 0)
-        __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);
-    return rc < 0 ? rc : expired;
+    return rc;
 }
 
 int storage_background_start(struct storage *st, struct err *err)

@@ -1,5 +1,5 @@
-/* Expiry: a segment whose newest slot is past its retention goes as a whole. The manifest says so first;
- * then the view, a grace period, the file. */
+/* Expiry: a segment whose newest slot is past its retention, and rolled up, goes as a whole. The manifest says so
+ * first; then the view, a grace period, the file. */
 #include "storage/internal.h"
 
 #include "base/file.h"
@@ -34,15 +34,39 @@ static int expire_segment(struct storage *st, struct tier *tier, struct live_seg
     return file_unlink(path, err);
 }
 
+/* Slots of tier K before this may go: past the retention, and rolled up into the next tier. */
+static int64_t expire_before(const struct policy *policy, const struct tier *tier, int64_t now_s)
+{
+    int64_t before_s = now_s - tier->shape.retention_s;
+
+    if (tier->number + 1u < policy->retention.count) {
+        int64_t rolled_s = tier_view(tier + 1)->rolled_until_s;
+        before_s = rolled_s < before_s ? rolled_s : before_s;
+    }
+    return before_s;
+}
+
+/* Whether late points lie over the segment in a window that is still open: coarser slots will be derived
+ * from both when it is sealed. */
+static bool expire_must_wait(const struct tier_view *view, const struct live_segment *live)
+{
+    for (uint32_t i = 0; i < view->windows; i++)
+        if (view->window[i]->start_s < live->end_s && live->start_s < view->window[i]->end_s)
+            return true;
+    return false;
+}
+
 /* Drop one expired segment of TIER: 1 when there was one. */
-static int expire_one(struct storage *st, struct tier *tier, int64_t now_s, struct err *err)
+static int expire_one(struct storage *st, const struct policy *policy, struct tier *tier, int64_t now_s,
+                      struct err *err)
 {
     /* Only this thread takes segments away (the maintenance lock), so the view's content stays. */
     pthread_mutex_lock(&st->structure);
     const struct tier_view *view = tier_view(tier);
+    int64_t before_s = expire_before(policy, tier, now_s);
     struct live_segment found = {0};
     for (uint32_t i = 0; i < view->segments && found.segment == NULL; i++)
-        if (view->segment[i].end_s <= now_s - tier->shape.retention_s)
+        if (view->segment[i].end_s <= before_s && !expire_must_wait(view, &view->segment[i]))
             found = view->segment[i];
     pthread_mutex_unlock(&st->structure);
     if (found.segment == NULL)
@@ -62,9 +86,8 @@ static int expire_tier(void *ctx, struct policy *policy, struct tier *tier)
     struct expire_walk *walk = ctx;
     int rc;
 
-    (void)policy;
     do {
-        rc = expire_one(walk->st, tier, walk->now_s, walk->err);
+        rc = expire_one(walk->st, policy, tier, walk->now_s, walk->err);
     } while (rc > 0);
     return rc;
 }

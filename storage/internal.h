@@ -14,6 +14,7 @@
 #include "storage/name_tree.h"
 #include "storage/policies.h"
 #include "storage/series.h"
+#include "storage/series_read.h"
 #include "storage/space.h"
 #include "storage/storage.h"
 
@@ -61,11 +62,20 @@ struct storage {
     bool stopping;
 };
 
+/* The number under which the store itself makes rows (rollup.c); writers have the others. */
+enum { STORAGE_OWN_WRITER = WINDOW_WRITERS_MAX - 1 };
+
+/* Whether a window may be opened beyond the limit: ingest can wait, the store's own work cannot. */
+enum window_limit { WINDOW_WITHIN_LIMIT, WINDOW_AT_ANY_RATE };
+
 /* The window of TIER that takes stores for T_S at NOW_S, opened when there is none. Between
- * grace_enter() and grace_leave(). ERR_LIMIT when too many windows are open: the caller is to leave,
- * call storage_seal_idlest() and try again. open.c */
-int storage_window_for(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, struct window **out,
-                       struct err *err);
+ * grace_enter() and grace_leave(), or with the maintenance lock held. ERR_LIMIT when too many windows
+ * are open: the caller is to leave, call storage_seal_idlest() and try again. open_window.c */
+int storage_window_for(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, enum window_limit limit,
+                       struct window **out, struct err *err);
+
+/* How to read SERIES, an id that was handed out; damage is counted and logged. fetch.c */
+struct series_reader storage_reader(struct storage *st, uint32_t series);
 
 /* Read back what is on the disk: recover.c. Before any other thread exists. */
 int storage_recover(struct storage *st, struct err *err);
@@ -80,6 +90,23 @@ int storage_seal_due(struct storage *st, int64_t now_s, struct err *err);
 /* Seal the window that has been idle longest. Takes the maintenance lock. Not between grace_enter() and
  * grace_leave(). */
 int storage_seal_idlest(struct storage *st, struct err *err);
+
+/* The points of W, which is closing, changed slots that coarser tiers have rolled up already: derive
+ * those anew and store them there. 1 when there were any (they must reach the device before the manifest
+ * says that W is sealed), 0 when not. The maintenance lock is held. rollup.c */
+int storage_roll_late(struct storage *st, const struct tier *tier, const struct window *w, struct err *err);
+
+/* Whether the slot of tier K of POLICY at T_S is settled: no finer point can change it any more but by late
+ * ones that come from now on. A store into a coarse tier must find it so, to be the last write. When it
+ * is, [*from_s, *to_s) is narrowed to times around T_S of which the same is true. rollup.c */
+bool storage_is_settled(const struct policy *policy, unsigned k, int64_t t_s, int64_t *from_s, int64_t *to_s);
+
+/* Settle the slot: seal finer windows over it, roll up to it. Takes the maintenance lock. Not between
+ * grace_enter() and grace_leave(). */
+int storage_settle(struct storage *st, struct policy *policy, unsigned k, int64_t t_s, struct err *err);
+
+/* Roll up what is due at NOW_S. The maintenance lock is held. */
+int storage_roll_due(struct storage *st, int64_t now_s, struct err *err);
 
 /* Drop all segments whose newest slot is past the retention at NOW_S. The maintenance lock is held. expire.c */
 int storage_expire(struct storage *st, int64_t now_s, struct err *err);

@@ -16,6 +16,8 @@ struct manifest {
     uint64_t end; /* where the next record goes */
     struct manifest_record *live;
     size_t live_count, live_cap;
+    struct manifest_record *rolled; /* the last MANIFEST_ROLL of each tier, without its generation */
+    size_t rolled_count, rolled_cap;
     uint64_t *ended; /* generations of all records, as read at the opening */
     size_t ended_count;
     size_t records; /* in the file */
@@ -36,18 +38,37 @@ static size_t manifest_live_at(const struct manifest *m, uint64_t generation)
     return i;
 }
 
-/* Make room for one more live segment, so that applying a record that is on disk cannot fail. */
+static int manifest_reserve_array(struct manifest_record **items, size_t count, size_t *cap, struct err *err)
+{
+    if (count < *cap)
+        return 0;
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    struct manifest_record *grown = realloc(*items, more * sizeof grown[0]);
+    if (grown == NULL)
+        return err_set(err, ERR_MEMORY, "manifest");
+    *items = grown;
+    *cap = more;
+    return 0;
+}
+
+/* Make room for one more record, so that applying one that is on disk cannot fail. */
 static int manifest_reserve(struct manifest *m, struct err *err)
 {
-    if (m->live_count < m->live_cap)
-        return 0;
-    size_t cap = m->live_cap == 0 ? 64 : m->live_cap * 2;
-    struct manifest_record *live = realloc(m->live, cap * sizeof *live);
-    if (live == NULL)
-        return err_set(err, ERR_MEMORY, "manifest");
-    m->live = live;
-    m->live_cap = cap;
-    return 0;
+    int rc = manifest_reserve_array(&m->live, m->live_count, &m->live_cap, err);
+
+    return rc < 0 ? rc : manifest_reserve_array(&m->rolled, m->rolled_count, &m->rolled_cap, err);
+}
+
+static void manifest_apply_roll(struct manifest *m, struct manifest_record r)
+{
+    size_t i = 0;
+
+    while (i < m->rolled_count && (m->rolled[i].policy != r.policy || m->rolled[i].tier != r.tier))
+        i++;
+    m->rolled_count += i == m->rolled_count;
+    r.generation = 0;
+    r.crc = manifest_record_crc(&r);
+    m->rolled[i] = r;
 }
 
 static void manifest_apply(struct manifest *m, const struct manifest_record *r)
@@ -56,8 +77,14 @@ static void manifest_apply(struct manifest *m, const struct manifest_record *r)
 
     if (r->generation > m->generation_max)
         m->generation_max = r->generation;
-    if (r->type == MANIFEST_SEAL && at == m->live_count)
-        m->live[m->live_count++] = *r;
+    if (r->type == MANIFEST_ROLL)
+        manifest_apply_roll(m, *r);
+    if (r->type != MANIFEST_DROP && r->generation != 0 && at == m->live_count) {
+        m->live[at] = *r;
+        m->live[at].type = MANIFEST_SEAL;
+        m->live[at].crc = manifest_record_crc(&m->live[at]);
+        m->live_count++;
+    }
     if (r->type == MANIFEST_DROP && at < m->live_count) {
         memmove(&m->live[at], &m->live[at + 1], (m->live_count - at - 1) * sizeof m->live[0]);
         m->live_count--;
@@ -136,10 +163,11 @@ static int manifest_put(struct manifest *m, const char *path, struct err *err)
     manifest_header_bytes(&h);
     buf_add(&b, &h, sizeof h);
     buf_add(&b, m->live, m->live_count * sizeof m->live[0]);
+    buf_add(&b, m->rolled, m->rolled_count * sizeof m->rolled[0]);
     int rc = b.failed ? err_set(err, ERR_MEMORY, "%s", path) : file_put(path, buf_span(&b), err);
     if (rc == 0) {
         m->end = b.len;
-        m->records = m->live_count;
+        m->records = m->live_count + m->rolled_count;
     }
     buf_release(&b);
     return rc;
@@ -175,6 +203,7 @@ void manifest_close(struct manifest *m)
         return;
     file_close(m->file);
     free(m->live);
+    free(m->rolled);
     free(m->ended);
     free(m);
 }
@@ -183,6 +212,17 @@ const struct manifest_record *manifest_segments(const struct manifest *m, size_t
 {
     *count = m->live_count;
     return m->live;
+}
+
+bool manifest_rolled(const struct manifest *m, uint32_t policy, uint8_t tier, struct manifest_record *out)
+{
+    for (size_t i = 0; i < m->rolled_count; i++) {
+        if (m->rolled[i].policy == policy && m->rolled[i].tier == tier) {
+            *out = m->rolled[i];
+            return true;
+        }
+    }
+    return false;
 }
 
 bool manifest_has_ended(const struct manifest *m, uint64_t generation)
@@ -220,7 +260,7 @@ int manifest_compact(struct manifest *m, struct err *err)
     struct file *file = NULL;
     char path[4096];
 
-    if (m->records < m->live_count * 2 + MANIFEST_DEAD_MIN)
+    if (m->records < (m->live_count + m->rolled_count) * 2 + MANIFEST_DEAD_MIN)
         return 0;
     snprintf(path, sizeof path, "%s", file_path(m->file));
     int rc = manifest_put(m, path, err);

@@ -1,6 +1,6 @@
 /* manifest.h - which segments are live: an append-only, checksummed file.
  *
- * Sealing and expiry become true with a record here. A segment file that the manifest does not name is
+ * Sealing, rolling up and expiry become true with a record here. A segment file that the manifest does not name is
  * deleted at start (its sealing was cut short; the grids are still there), and so is a grid whose
  * generation the manifest has sealed or dropped. Bytes: docs/format.md, "Manifest".
  *
@@ -22,6 +22,9 @@ void manifest_close(struct manifest *m); /* NULL is fine */
 
 /* The live segments, in order of sealing; borrowed until the next change. */
 const struct manifest_record *manifest_segments(const struct manifest *m, size_t *count);
+
+/* Up to when TIER of POLICY is rolled, as the last MANIFEST_ROLL says; false when there is none. */
+bool manifest_rolled(const struct manifest *m, uint32_t policy, uint8_t tier, struct manifest_record *out);
 
 /* Whether GENERATION was ever sealed or dropped: its grids are obsolete. Only right after opening. */
 bool manifest_has_ended(const struct manifest *m, uint64_t generation);

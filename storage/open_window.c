@@ -6,8 +6,8 @@
 /* Twice the number at which the background begins to seal early is where writers are made to wait. */
 enum { WINDOWS_HARD_FACTOR = 2 };
 
-static int window_open(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, struct window **out,
-                       struct err *err)
+static int window_open(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, enum window_limit limit,
+                       struct window **out, struct err *err)
 {
     struct grid_header what = {.policy = tier->policy,
                                .tier = tier->number,
@@ -16,7 +16,7 @@ static int window_open(struct storage *st, struct tier *tier, int64_t t_s, int64
                                .start_s = tier_window_start(&tier->shape, t_s),
                                .generation = st->generation_next};
 
-    if (st->windows_open >= st->options.windows_max * WINDOWS_HARD_FACTOR)
+    if (limit == WINDOW_WITHIN_LIMIT && st->windows_open >= st->options.windows_max * WINDOWS_HARD_FACTOR)
         return err_set(err, ERR_LIMIT, "%u windows are open", st->windows_open);
     if (++st->window_serial == 0)
         st->window_serial = 1;
@@ -35,8 +35,8 @@ static int window_open(struct storage *st, struct tier *tier, int64_t t_s, int64
     return 0;
 }
 
-int storage_window_for(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, struct window **out,
-                       struct err *err)
+int storage_window_for(struct storage *st, struct tier *tier, int64_t t_s, int64_t now_s, enum window_limit limit,
+                       struct window **out, struct err *err)
 {
     int rc = 0;
 
@@ -45,7 +45,7 @@ int storage_window_for(struct storage *st, struct tier *tier, int64_t t_s, int64
         pthread_mutex_lock(&st->structure);
         *out = tier_view_window(tier_view(tier), t_s);
         if (*out == NULL)
-            rc = window_open(st, tier, t_s, now_s, out, err);
+            rc = window_open(st, tier, t_s, now_s, limit, out, err);
         pthread_mutex_unlock(&st->structure);
     }
     if (rc == 0)

@@ -13,7 +13,18 @@ static struct policy *policies_find(struct policies *p, struct span retentions)
     return NULL;
 }
 
-static int policies_add(struct policies *p, struct span retentions, struct policy **out, struct err *err)
+/* A tier is made of the finer one's points from the start of the window on in which the policy was first
+ * used; no coarser tier begins later than a finer one. Tier 0 is made of nothing. */
+static int64_t policies_roll_begin(const struct policy *policy, uint32_t tier, int64_t created_s)
+{
+    if (tier == 0)
+        return INT64_MAX;
+    for (uint32_t k = 1; k <= tier; k++)
+        created_s = tier_window_start(&policy->retention.tiers[k], created_s);
+    return created_s;
+}
+
+static int policies_add(struct policies *p, const struct log_rule *rule, struct policy **out, struct err *err)
 {
     if (p->count == POLICIES_MAX)
         return err_set(err, ERR_LIMIT, "more than %d different retentions", POLICIES_MAX);
@@ -21,10 +32,11 @@ static int policies_add(struct policies *p, struct span retentions, struct polic
     if (policy == NULL)
         return err_set(err, ERR_MEMORY, "policy");
     policy->number = (uint16_t)p->count;
-    int rc = retention_parse(retentions, &policy->retention, err);
+    int rc = retention_parse(rule->retentions, &policy->retention, err);
     uint32_t made = 0;
     while (rc == 0 && made < policy->retention.count) {
-        rc = tier_init(&policy->tier[made], p->dir, policy->number, (uint8_t)made, &policy->retention.tiers[made], err);
+        rc = tier_init(&policy->tier[made], p->dir, policy->number, (uint8_t)made, &policy->retention.tiers[made],
+                       policies_roll_begin(policy, made, rule->created_s), err);
         made++;
     }
     if (rc == 0)
@@ -56,7 +68,7 @@ int policies_restore(struct policies *p, const struct log_rule *rule, struct err
     if (rule->number != p->rules || rule->number >= RULES_MAX || rule->method == 0 || rule->method >= AGG_COUNT)
         return err_set(err, ERR_CORRUPT, "rule %u is out of order or has a method that is unknown", rule->number);
     if (policy == NULL)
-        rc = policies_add(p, rule->retentions, &policy, err);
+        rc = policies_add(p, rule, &policy, err);
     if (rc == 0 && policy->number != rule->policy)
         rc = err_set(err, ERR_CORRUPT, "rule %u names policy %u, expected %u", rule->number, rule->policy,
                      policy->number);
@@ -65,8 +77,8 @@ int policies_restore(struct policies *p, const struct log_rule *rule, struct err
     return rc;
 }
 
-int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, uint16_t *number,
-                      struct err *err)
+int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, int64_t now_s,
+                      uint16_t *number, struct err *err)
 {
     struct span retentions = span_str(match->retention->text);
     struct policy *policy = policies_find(p, retentions);
@@ -81,15 +93,16 @@ int policies_rule_for(struct policies *p, struct series_log *log, const struct p
     }
     if (p->rules == RULES_MAX)
         return err_set(err, ERR_LIMIT, "more than %d different rules of retention and aggregation", RULES_MAX);
-    if (policy == NULL)
-        rc = policies_add(p, retentions, &policy, err);
-    if (rc < 0)
-        return rc;
     struct log_rule rule = {.number = (uint16_t)p->rules,
-                            .policy = policy->number,
                             .method = (uint8_t)match->method,
+                            .created_s = (uint32_t)now_s,
                             .x_files_factor = match->x_files_factor,
                             .retentions = retentions};
+    if (policy == NULL)
+        rc = policies_add(p, &rule, &policy, err);
+    if (rc < 0)
+        return rc;
+    rule.policy = policy->number;
     rc = series_log_append_rule(log, &rule, err);
     *number = rule.number;
     if (rc == 0)

@@ -36,10 +36,10 @@ struct policies {
  * next ones or its retentions do not parse; ERR_IO for the folders. */
 int policies_restore(struct policies *p, const struct log_rule *rule, struct err *err);
 
-/* The number of the rule for what MATCH says, written to LOG when it is new. ERR_LIMIT when there are too
- * many; errors of the log and of the folders. */
-int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, uint16_t *number,
-                      struct err *err);
+/* The number of the rule for what MATCH says, written to LOG when it is new at NOW_S. ERR_LIMIT when there
+ * are too many; errors of the log and of the folders. */
+int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, int64_t now_s,
+                      uint16_t *number, struct err *err);
 
 void policies_release(struct policies *p);
 

@@ -205,10 +205,15 @@ static int recover_segments(struct recover_tier *r)
 static int recover_tier(void *ctx, struct policy *policy, struct tier *tier)
 {
     struct recover_tier *r = ctx;
+    struct manifest_record rolled;
+    int rc = 0;
 
     (void)policy;
     r->tier = tier;
-    int rc = file_list(tier->dir, recover_file, r, r->err);
+    if (manifest_rolled(r->st->manifest, tier->policy, tier->number, &rolled))
+        rc = tier_set_rolled(tier, rolled.start_s + (int64_t)rolled.slots * tier->shape.step_s, NULL, r->err);
+    if (rc == 0)
+        rc = file_list(tier->dir, recover_file, r, r->err);
     return rc < 0 ? rc : recover_segments(r);
 }
 

@@ -2,6 +2,7 @@
  *
  *   1. .closing is set: writers that look for the window from now on open a new one over it
  *   2. a grace period passes: no writer still holds it, so its cells stand still
+ *      (slots of coarser tiers that its late points changed are derived anew, and flushed: rollup.c)
  *   3. the rows are gathered tile by tile, in order of series ids, and encoded into a segment file,
  *      which is synced and renamed
  *   4. the manifest gets its record and is synced: from here on the segment is the truth
@@ -38,7 +39,6 @@ static int seal_rows(struct storage *st, const struct window *w, struct segment_
 {
     struct window_pair *pairs = NULL;
     size_t count = 0;
-    uint32_t ids = __atomic_load_n(&st->series.ids, __ATOMIC_ACQUIRE);
     double *tile = malloc(sizeof tile[0] * w->slots * TILE_ROWS);
     int rc = tile == NULL ? err_set(err, ERR_MEMORY, "sealing") : window_pairs(w, &pairs, &count, err);
 
@@ -47,8 +47,7 @@ static int seal_rows(struct storage *st, const struct window *w, struct segment_
         seal_gather(w, pairs + at, rows, tile);
         for (size_t r = 0; rc == 0 && r < rows; r++) {
             uint32_t id = pairs[at + r].id;
-            /* A row whose name a power cut took has no name to be found by. */
-            if (id < ids && series_get(&st->series, id)->name_len != 0)
+            if (series_has_name(&st->series, id))
                 rc = segment_writer_add(writer, id, tile + r * w->slots, err);
         }
     }
@@ -120,7 +119,11 @@ int storage_seal_window(struct storage *st, struct tier *tier, struct window *w,
     if (wait)
         return 1;
     grace_wait();
-    int rc = seal_write(st, tier, w, &segment, err);
+    int rc = storage_roll_late(st, tier, w, err);
+    if (rc > 0)
+        rc = storage_flush(st, err);
+    if (rc == 0)
+        rc = seal_write(st, tier, w, &segment, err);
     if (rc == 0)
         rc = seal_publish(st, tier, w, segment, err);
     if (rc < 0) {

@@ -58,6 +58,12 @@ static inline struct series *series_get(const struct series_table *t, uint32_t i
     return &t->records[id];
 }
 
+/* Whether ID has a name: after a power cut, data may name ids that the log has lost. Any id. */
+static inline bool series_has_name(const struct series_table *t, uint32_t id)
+{
+    return id < __atomic_load_n(&t->ids, __ATOMIC_ACQUIRE) && t->records[id].name_len != 0;
+}
+
 static inline struct span series_name(const struct series_table *t, const struct series *s)
 {
     return series_log_name(t->log, s->name_at, s->name_len);

@@ -66,6 +66,7 @@ static int log_replay_record(struct series_log *log, uint64_t at, const struct s
     struct log_rule rule = {.number = r->rule,
                             .policy = r->policy,
                             .method = r->method,
+                            .created_s = r->created_s,
                             .x_files_factor = r->x_files_factor,
                             .retentions = span_of(log->map + at + sizeof *r, len - sizeof *r)};
     return reader->rule(reader->ctx, &rule, err);
@@ -241,6 +242,7 @@ int series_log_append_rule(struct series_log *log, const struct log_rule *rule, 
                                             .rule = rule->number,
                                             .policy = rule->policy,
                                             .method = rule->method,
+                                            .created_s = rule->created_s,
                                             .x_files_factor = rule->x_files_factor};
 
     return log_append(log, &record.head, sizeof record, rule->retentions, err);

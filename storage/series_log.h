@@ -21,6 +21,7 @@ struct log_rule {
     uint16_t number;
     uint16_t policy; /* number of the retention policy; several rules may share one */
     uint8_t method;  /* enum aggregation */
+    uint32_t created_s;
     double x_files_factor;
     struct span retentions; /* canonical text, "10s:1d,1m:30d" */
 };

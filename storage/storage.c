@@ -79,6 +79,7 @@ static struct storage *storage_new(const struct storage_options *options, struct
     st->options.dir = st->policies.dir = st->space.dir = st->dir;
     st->space.free_min = options->free_bytes_min;
     st->flush_began_ns = clock_mono_ns();
+    st->writers = 1ULL << STORAGE_OWN_WRITER;
     if (series_table_init(&st->series, options->series_max, err) < 0 || name_tree_new(&st->tree, err) < 0) {
         storage_close(st);
         return NULL;
@@ -244,9 +245,8 @@ int storage_each(struct storage *st, int (*each)(void *ctx, uint32_t series, str
     int rc = 0;
 
     for (uint32_t id = 0; id < ids && rc == 0; id++) {
-        const struct series *s = series_get(&st->series, id);
-        if (s->name_len != 0) /* an id that a power cut left without a name */
-            rc = each(ctx, id, series_name(&st->series, s));
+        if (series_has_name(&st->series, id))
+            rc = each(ctx, id, series_name(&st->series, series_get(&st->series, id)));
     }
     return rc;
 }

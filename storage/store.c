@@ -135,7 +135,7 @@ static int store_create_locked(struct storage *st, struct span name, uint64_t ha
     uint16_t rule;
 
     policy_rules_match(st->rules, name, &match);
-    int rc = policies_rule_for(&st->policies, st->log, &match, &rule, err);
+    int rc = policies_rule_for(&st->policies, st->log, &match, now_s, &rule, err);
     if (rc == 0)
         rc = series_create(&st->series, name, hash, rule, (uint32_t)now_s, id, err);
     if (rc < 0)
@@ -193,7 +193,7 @@ static int store_window(struct store_writer *w, struct tier *tier, int64_t t_s, 
 {
     int rc;
 
-    while ((rc = storage_window_for(w->st, tier, t_s, w->now_s, out, err)) == ERR_LIMIT) {
+    while ((rc = storage_window_for(w->st, tier, t_s, w->now_s, WINDOW_WITHIN_LIMIT, out, err)) == ERR_LIMIT) {
         grace_leave();
         rc = storage_seal_idlest(w->st, err);
         grace_enter();
@@ -204,6 +204,21 @@ static int store_window(struct store_writer *w, struct tier *tier, int64_t t_s, 
     return rc;
 }
 
+/* See to it that the slot of tier K at T_S is settled, and narrow PLACE to times of which that is true. */
+static int store_settle(struct store_writer *w, struct policy *policy, unsigned k, int64_t t_s,
+                        struct store_place *place, struct err *err)
+{
+    if (k == 0 || storage_is_settled(policy, k, t_s, &place->from_s, &place->to_s))
+        return 0;
+    grace_leave();
+    int rc = storage_settle(w->st, policy, k, t_s, err);
+    grace_enter();
+    w->batch++;
+    place->from_s = t_s; /* for this point only: the next one looks again */
+    place->to_s = t_s + 1;
+    return rc;
+}
+
 /* Fill PLACE for a point of POLICY at T_S. */
 static enum store_result store_locate(struct store_writer *w, struct policy *policy, int64_t t_s,
                                       struct store_place *place)
@@ -211,7 +226,7 @@ static enum store_result store_locate(struct store_writer *w, struct policy *pol
     const struct retention *r = &policy->retention;
     int64_t age_s = t_s > w->now_s ? 0 : w->now_s - t_s;
     int64_t future_s = w->now_s + w->st->options.future_max_s;
-    struct window *window;
+    struct store_place found = {.policy = policy->number, .t_s = t_s};
     struct err err = {0};
 
     if (t_s > future_s)
@@ -219,19 +234,16 @@ static enum store_result store_locate(struct store_writer *w, struct policy *pol
     int k = t_s < 0 ? -1 : retention_tier_of_age(r, age_s);
     if (k < 0)
         return STORE_TOO_OLD;
-    if (store_window(w, &policy->tier[k], t_s, &window, &err) < 0)
+    found.from_s = w->now_s - r->tiers[k].retention_s;
+    found.to_s = k == 0 ? future_s + 1 : w->now_s - r->tiers[k - 1].retention_s;
+    if (store_settle(w, policy, (unsigned)k, t_s, &found, &err) < 0 ||
+        store_window(w, &policy->tier[k], t_s, &found.window, &err) < 0)
         return store_failed(w, &err);
-    int64_t oldest_s = w->now_s - r->tiers[k].retention_s;
-    int64_t newest_s = k == 0 ? future_s : w->now_s - r->tiers[k - 1].retention_s - 1;
-    *place = (struct store_place){
-        .batch = w->batch,
-        .policy = policy->number,
-        .slot = (uint32_t)((t_s - window->start_s) / window->step_s),
-        .t_s = t_s,
-        .from_s = window->start_s > oldest_s ? window->start_s : oldest_s,
-        .to_s = window->end_s < newest_s + 1 ? window->end_s : newest_s + 1,
-        .window = window,
-    };
+    found.slot = (uint32_t)((t_s - found.window->start_s) / found.window->step_s);
+    found.from_s = found.window->start_s > found.from_s ? found.window->start_s : found.from_s;
+    found.to_s = found.window->end_s < found.to_s ? found.window->end_s : found.to_s;
+    found.batch = w->batch;
+    *place = found;
     return STORE_OK;
 }
 

@@ -46,6 +46,7 @@ struct view_change {
     uint64_t segment_out; /* generation; 0: none */
     const struct live_segment *segments_in;
     size_t segments_in_count;
+    int64_t rolled_until_s; /* INT64_MIN: as it was */
 };
 
 static int tier_change(struct tier *tier, const struct view_change *change, struct err *err)
@@ -55,6 +56,7 @@ static int tier_change(struct tier *tier, const struct view_change *change, stru
 
     if (view == NULL)
         return err_set(err, ERR_MEMORY, "view of %s", tier->dir);
+    view->rolled_until_s = change->rolled_until_s == INT64_MIN ? old->rolled_until_s : change->rolled_until_s;
     view->windows = view->segments = 0;
     for (uint32_t i = 0; i < old->windows; i++)
         if (old->window[i] != change->out)
@@ -74,7 +76,7 @@ static int tier_change(struct tier *tier, const struct view_change *change, stru
 }
 
 int tier_init(struct tier *tier, const char *store_dir, uint16_t policy, uint8_t number,
-              const struct retention_tier *shape, struct err *err)
+              const struct retention_tier *shape, int64_t rolled_until_s, struct err *err)
 {
     char dir[4096];
 
@@ -84,6 +86,7 @@ int tier_init(struct tier *tier, const char *store_dir, uint16_t policy, uint8_t
     tier->view = view_new(0, 0);
     if (tier->dir == NULL || tier->view == NULL)
         return err_set(err, ERR_MEMORY, "%s", dir);
+    tier->view->rolled_until_s = rolled_until_s;
     return file_make_dir(dir, err);
 }
 
@@ -127,24 +130,37 @@ bool tier_view_older(const struct tier_view *view, const struct window *w)
 
 int tier_add_window(struct tier *tier, struct window *w, struct err *err)
 {
-    return tier_change(tier, &(struct view_change){.in = w}, err);
+    return tier_change(tier, &(struct view_change){.rolled_until_s = INT64_MIN, .in = w}, err);
 }
 
 int tier_replace_window(struct tier *tier, const struct window *w, const struct live_segment *segment, struct err *err)
 {
     return tier_change(
-        tier, &(struct view_change){.out = w, .segments_in = segment, .segments_in_count = segment != NULL}, err);
+        tier,
+        &(struct view_change){
+            .rolled_until_s = INT64_MIN, .out = w, .segments_in = segment, .segments_in_count = segment != NULL},
+        err);
 }
 
 int tier_add_segments(struct tier *tier, const struct live_segment *segments, size_t count, struct err *err)
 {
-    return tier_change(tier, &(struct view_change){.segments_in = segments, .segments_in_count = count}, err);
+    return tier_change(
+        tier, &(struct view_change){.rolled_until_s = INT64_MIN, .segments_in = segments, .segments_in_count = count},
+        err);
+}
+
+int tier_set_rolled(struct tier *tier, int64_t until_s, const struct live_segment *segment, struct err *err)
+{
+    return tier_change(
+        tier,
+        &(struct view_change){.rolled_until_s = until_s, .segments_in = segment, .segments_in_count = segment != NULL},
+        err);
 }
 
 int tier_remove_segment(struct tier *tier, uint64_t generation, struct err *err)
 {
     MUST(generation != 0);
-    return tier_change(tier, &(struct view_change){.segment_out = generation}, err);
+    return tier_change(tier, &(struct view_change){.rolled_until_s = INT64_MIN, .segment_out = generation}, err);
 }
 
 void tier_segment_path(const struct tier *tier, int64_t start_s, uint64_t generation, char *to, size_t size)

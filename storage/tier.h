@@ -23,6 +23,7 @@ struct live_segment {
 };
 
 struct tier_view {
+    int64_t rolled_until_s; /* slots before this are kept here; later ones are derived (rollup.h) */
     uint32_t windows;
     uint32_t segments;
     struct window **window;       /* by start, then generation */
@@ -37,9 +38,9 @@ struct tier {
     struct tier_view *view; /* atomic pointer */
 };
 
-/* Ready TIER with an empty view; its folder is made. */
+/* Ready TIER with an empty view that is rolled up to ROLLED_UNTIL_S; its folder is made. */
 int tier_init(struct tier *tier, const char *store_dir, uint16_t policy, uint8_t number,
-              const struct retention_tier *shape, struct err *err);
+              const struct retention_tier *shape, int64_t rolled_until_s, struct err *err);
 
 /* Close all windows and segments; the files stay. */
 void tier_release(struct tier *tier);
@@ -62,6 +63,8 @@ bool tier_view_older(const struct tier_view *view, const struct window *w);
 int tier_add_window(struct tier *tier, struct window *w, struct err *err);
 int tier_replace_window(struct tier *tier, const struct window *w, const struct live_segment *segment, struct err *err);
 int tier_add_segments(struct tier *tier, const struct live_segment *segments, size_t count, struct err *err);
+/* The tier is rolled up to UNTIL_S now, SEGMENT (or NULL when there was no point) holding the result. */
+int tier_set_rolled(struct tier *tier, int64_t until_s, const struct live_segment *segment, struct err *err);
 int tier_remove_segment(struct tier *tier, uint64_t generation, struct err *err);
 
 /* The path of the segment that starts at START_S. */
