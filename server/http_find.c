@@ -128,8 +128,8 @@ static void add_tree_node(struct find *find, struct span base, struct span name,
     reply_json_string(find->call, unquoted(arena, name));
     buf_add_str(out, ", \"id\": ");
     reply_json_string(find->call, arena_join(arena, base, name, (struct span){0}));
-    buf_add_str(out, leaf ? ", \"allowChildren\": 0, \"expandable\": 0, \"leaf\": 1, \"context\": {}}"
-                          : ", \"allowChildren\": 1, \"expandable\": 1, \"leaf\": 0, \"context\": {}}");
+    buf_add_str(out, leaf ? ", \"allowChildren\": 0, \"expandable\": 0, \"leaf\": 1}"
+                          : ", \"allowChildren\": 1, \"expandable\": 1, \"leaf\": 0}");
 }
 
 static void add_treejson(struct find *find)

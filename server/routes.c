@@ -20,7 +20,7 @@ enum route_flags {
 };
 
 struct route {
-    const char *path; /* a '*' at the end stands for one or more bytes without '/' */
+    const char *path; /* a '*' at the end stands for one or more bytes */
     unsigned methods; /* HEAD is always fine where GET is */
     enum http_where where;
     unsigned flags;
@@ -302,8 +302,7 @@ static bool route_matches(const struct route *route, struct span path)
 
     if (route->path[n - 1] != '*')
         return span_eq(path, span_str(route->path));
-    return path.len >= n && memcmp(path.ptr, route->path, n - 1) == 0 &&
-           span_find(span_cut(path, n - 1, path.len), '/') == path.len - (n - 1);
+    return path.len >= n && memcmp(path.ptr, route->path, n - 1) == 0;
 }
 
 static unsigned route_of(const struct routes *routes, const struct http_request *request)

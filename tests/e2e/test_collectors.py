@@ -387,7 +387,10 @@ def test_a_flood_through_carbon_c_relay_arrives_whole():
         with socket.create_connection(("127.0.0.1", port)) as c:
             for first in range(0, count, 1000):
                 c.sendall(b"".join(b"flood.m%d %d %d\n" % (i % 50, i, start + i) for i in range(first, first + 1000)))
-        until(lambda: store.received() >= count, "%d points through the relay" % count, 60)
+        try:
+            until(lambda: store.received() >= count, "all points through the relay", 60)
+        except Failure as e:
+            raise Failure("%s: %d stored, %s rejected; %s" % (e, store.received(), reasons(store, "tcp"), store.log()[-1000:]))
         for m in (0, 17, 49):
             got = store.points("flood.m%d" % m, from_=start - 1, until=start + count)
             equal(got, {start + i: i for i in range(m, count, 50)}, "flood.m%d" % m)
