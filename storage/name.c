@@ -43,12 +43,20 @@ static inline block block_load(const char *at)
 }
 
 /* Non-zero lanes where the byte at AT needs thought, or it and its successor are dots. Signed: bytes
- * from 0x80 are below 0x20 too. */
+ * from 0x80 are below 0x20 too; ';' and '{' differ in one bit; '~' and 0x7f are the last two. */
 static inline block block_odd(const char *at)
 {
     block b = block_load(at), next = block_load(at + 1);
 
-    return (b < 0x20) | (b == 0x7f) | (b == ';') | (b == '{') | (b == '/') | (b == '~') | ((b == '.') & (next == '.'));
+    return (b < 0x20) | (b >= '~') | ((b | 0x40) == '{') | (b == '/') | ((b == '.') & (next == '.'));
+}
+
+/* The same for one byte that is no dot. */
+static inline bool byte_is_odd(char c)
+{
+    signed char b = (signed char)c;
+
+    return b < 0x20 || b >= '~' || (b | 0x40) == '{' || b == '/';
 }
 
 static inline bool block_any(block b)
@@ -62,24 +70,21 @@ static inline bool block_any(block b)
 /* Whether NAME is surely canonical. False: it may be or not. */
 static bool surely_canonical(struct span name)
 {
-    char padded[32];
-    block odd = {0};
     size_t n = name.len, i = 0;
 
-    if (n == 0 || n > NAME_COMPONENT_MAX_BYTES || name.ptr[0] == '.' || name.ptr[n - 1] == '.')
+    if (n == 0 || n > NAME_COMPONENT_MAX_BYTES || name.ptr[0] == '.' || name.ptr[n - 1] == '.' ||
+        byte_is_odd(name.ptr[n - 1]))
         return false;
     if (n < 17) {
-        memset(padded, 'x', sizeof padded);
-        memcpy(padded, name.ptr, n);
-        return !block_any(block_odd(padded));
+        bool odd = false;
+        for (; i + 1 < n; i++)
+            odd |= byte_is_odd(name.ptr[i]) || (name.ptr[i] == '.' && name.ptr[i + 1] == '.');
+        return !odd;
     }
-    for (; i + 17 <= n; i += 16)
+    block odd = block_odd(name.ptr + n - 17); /* its successors end with the last byte */
+    for (; i + 17 < n; i += 16)
         odd |= block_odd(name.ptr + i);
-    odd |= block_odd(name.ptr + n - 17); /* overlaps; its successors end with the last byte */
-    /* The last byte was only looked at as a successor: it is no dot, and the block before saw the rest. */
-    padded[0] = name.ptr[n - 1];
-    memset(padded + 1, 'x', 16);
-    return !block_any(odd | block_odd(padded));
+    return !block_any(odd);
 }
 
 /* ---- bytes ---- */

@@ -41,7 +41,7 @@ struct step {
     uint8_t answer;  /* enum answer */
 };
 
-/* What is sorted: the complement of eight bytes of the path, and the index of the step. */
+/* What is sorted: eight bytes of the path, and the index of the step. */
 struct sort_key {
     uint64_t key;
     uint32_t index;
@@ -130,7 +130,7 @@ static bool part_matches(struct search *s, struct part *part, uint32_t component
 /* ---- the order of a branch's steps ---- */
 
 /* Eight bytes of the component and what follows it in the path, from byte AT on, as a number in the order
- * of bytes, complemented: the stack is popped from its end. */
+ * of bytes. */
 static uint64_t key_of(const struct search *s, const struct step *step, size_t at)
 {
     static const char follows[] = {[ANSWER_BRANCH] = 0, [ANSWER_LEAF] = 1, [WAY_DOWN] = '.'};
@@ -139,7 +139,7 @@ static uint64_t key_of(const struct search *s, const struct step *step, size_t a
 
     if (at + 8 <= text.len) {
         memcpy(&word, text.ptr + at, sizeof word);
-        return ~__builtin_bswap64(word);
+        return __builtin_bswap64(word);
     }
     for (size_t i = 0; i < 8; i++) {
         uint64_t byte = at + i < text.len    ? (unsigned char)text.ptr[at + i]
@@ -147,7 +147,7 @@ static uint64_t key_of(const struct search *s, const struct step *step, size_t a
                                              : 0;
         word |= byte << (56 - 8 * i);
     }
-    return ~word;
+    return word;
 }
 
 static void sort_few(struct sort_key *keys, size_t count)
@@ -231,7 +231,7 @@ static void sort_steps(struct search *s, struct step *steps, size_t count)
         s->keys[i].index = (uint32_t)i;
     sort_keys(s, steps, s->keys, count, 0, s->keys + s->keys_cap);
     for (size_t i = 0; i < count; i++)
-        s->sorted[i] = steps[s->keys[i].index];
+        s->sorted[count - 1 - i] = steps[s->keys[i].index]; /* the stack is popped from its end */
     memcpy(steps, s->sorted, count * sizeof *steps);
 }
 
