@@ -31,7 +31,7 @@ enum {
     PATCH_SHARE = 4,         /* at most one number in so many is a patch */
     PATCH_POSITION_BITS = 8, /* usual length of a gap between patches */
     WINDOWS = 3,             /* widths that are tried for symbols: fewer patches, more symbols */
-    REFINE_BITS = 400,       /* a packed form of so few bits is short enough */
+    REFINE_BITS = 1200,      /* a packed form of so few bits is short enough */
     REFINE_WIDTH = 40,       /* one of that width would gain 2 % at most, and decode at half the speed */
 };
 
@@ -171,11 +171,11 @@ static bool is_patch(const struct residuals_plan *plan, uint64_t offset)
     return !fits(offset, plan->form);
 }
 
-/* The least and the largest of the offsets from BASE that fit in WIDTH bits. Returns how many do not. */
-static uint32_t window_ends(const uint64_t *numbers, uint32_t count, uint64_t base, unsigned width, uint64_t *low,
-                            uint64_t *high)
+/* The least and the largest of the offsets from BASE that fit in WIDTH bits. Returns what the others cost. */
+static double window_ends(const uint64_t *numbers, uint32_t count, uint64_t base, unsigned width, uint64_t *low,
+                          uint64_t *high)
 {
-    uint32_t outside = 0;
+    double apart = 0;
 
     *low = UINT64_MAX;
     *high = 0;
@@ -183,13 +183,13 @@ static uint32_t window_ends(const uint64_t *numbers, uint32_t count, uint64_t ba
         uint64_t offset = numbers[i] - base;
 
         if (!fits(offset, width)) {
-            outside++;
+            apart += patch_bits(bit_length(zigzag((int64_t)offset)));
             continue;
         }
         *low = offset < *low ? offset : *low;
         *high = offset > *high ? offset : *high;
     }
-    return outside;
+    return apart;
 }
 
 /* How often each symbol of PLAN occurs; the patches, which stand as the usual one, included. */
@@ -267,7 +267,7 @@ static struct residuals_plan plan_symbols(const uint64_t *numbers, uint32_t coun
     uint32_t counts[ANS_SYMBOLS_MAX];
     uint64_t low, high;
     unsigned length;
-    double apart = window_ends(numbers, count, base, width, &low, &high) * patch_bits(width + 1);
+    double apart = window_ends(numbers, count, base, width, &low, &high);
 
     length = bit_length(high - low);
     if (low >= high)
@@ -312,11 +312,22 @@ struct residuals_plan residuals_plan_refine(const uint64_t *numbers, uint32_t co
 
 /* ---- write ---- */
 
-static uint8_t *put_patches(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan, uint8_t *to)
+/* Not always plan->patches: symbols that were folded may reach a bit further. */
+static uint32_t count_patches(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan)
+{
+    uint32_t patches = 0;
+
+    for (uint32_t i = 0; i < count && plan->patches != 0; i++)
+        patches += is_patch(plan, numbers[i] - plan->base);
+    return patches;
+}
+
+static uint8_t *put_patches(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan,
+                            uint32_t patches, uint8_t *to)
 {
     uint32_t next = 0;
 
-    to = put_varint(to, plan->patches);
+    to = put_varint(to, patches);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t offset = numbers[i] - plan->base;
 
@@ -374,12 +385,14 @@ static uint8_t *put_model(const struct residuals_plan *plan, uint8_t *to)
 uint8_t *residuals_put(const uint64_t *numbers, uint32_t count, const struct residuals_plan *plan,
                        struct residuals_scratch *scratch, uint8_t *to)
 {
-    *to++ = (uint8_t)(plan->form | (plan->patches != 0 ? RESIDUALS_PATCHES : 0));
+    uint32_t patches = count_patches(numbers, count, plan);
+
+    *to++ = (uint8_t)(plan->form | (patches != 0 ? RESIDUALS_PATCHES : 0));
     to = put_varint(to, zigzag((int64_t)plan->base));
     if (plan->form >= RESIDUALS_RANGED)
         to = put_model(plan, to);
-    if (plan->patches != 0)
-        to = put_patches(numbers, count, plan, to);
+    if (patches != 0)
+        to = put_patches(numbers, count, plan, patches, to);
     if (plan->form >= RESIDUALS_RANGED)
         return put_symbols(numbers, count, plan, scratch, to);
     return put_packed(numbers, count, plan, to);
