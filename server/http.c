@@ -354,7 +354,7 @@ static void request_done(struct conn *conn)
 static void conn_finish(struct conn *conn)
 {
     struct http_server *http = conn->http;
-    bool linger = conn->linger;
+    bool linger = conn->linger || (conn->last && conn->in.len != 0);
 
     request_done(conn);
     exchange_free(conn->x);

@@ -1,9 +1,9 @@
 /* /metrics/find, /metrics/expand, /metrics/index.json: the tree of names, in graphite-web's forms.
  *
- * A find's matches come sorted by path. The forms for people (treejson, completer) sort by the last component, and
- * treejson shows one entry for each of these, whatever lies before it: "web.*.cpu" is one node of the tree with the
- * id "web.*.cpu" (graphite-web: metrics/views.py, tree_json). A name that is a branch and a leaf too is two entries,
- * as Grafana expects. */
+ * A find's matches come sorted by path. All forms but json and nodelist sort by the last component, and treejson shows
+ * one entry for each of these, whatever lies before it: "web.*.cpu" is one node of the tree with the id "web.*.cpu"
+ * (graphite-web: metrics/views.py, tree_json). A name that is a branch and a leaf too is two entries, as Grafana
+ * expects. */
 #include "base/clock.h"
 #include "query/time_spec.h"
 #include "server/http_parse.h"
@@ -266,6 +266,7 @@ static void add_pickle(struct find *find)
 {
     struct buf *out = &find->call->reply->body;
 
+    qsort(find->nodes.items, find->nodes.count, sizeof(*find->nodes.items), by_name);
     buf_add(out, "\x80\x02](", 4);
     for (size_t i = 0; i < find->nodes.count; i++) {
         const struct node *node = &find->nodes.items[i];
@@ -300,6 +301,7 @@ static void add_msgpack(struct find *find)
 {
     struct buf *out = &find->call->reply->body;
 
+    qsort(find->nodes.items, find->nodes.count, sizeof(*find->nodes.items), by_name);
     buf_add_char(out, '\xdd'); /* array 32 */
     add_u32(out, (uint32_t)find->nodes.count, true);
     for (size_t i = 0; i < find->nodes.count; i++) {
