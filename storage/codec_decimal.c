@@ -34,7 +34,7 @@ enum {
     EXCEPTIONS = 16,   /* more than one in so many: these are no decimals */
     BITS_TRIED = 36,   /* bits a value from which on the doubles' own bits are tried too */
     MEDIAN_OF = 9,
-    SPREAD_OF = 128, /* numbers that are asked for their distance from the median */
+    SPREAD_OF = 64,  /* numbers that are asked for their distance from the median */
     SPREAD_SURE = 1, /* bits: an order that looks worse by that is worse */
 };
 

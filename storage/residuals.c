@@ -64,8 +64,12 @@ static void best_width(const uint32_t lengths[65], uint32_t count, struct residu
     uint32_t patches = 0;
     double apart = 0;
 
+    unsigned width = 64;
+
     plan->bits = INFINITY;
-    for (unsigned width = 65; width-- > 0 && patches <= count / PATCH_SHARE;) {
+    while (width > 0 && lengths[width] == 0)
+        width--;
+    for (width++; width-- > 0 && patches <= count / PATCH_SHARE;) {
         double bits = (double)count * width + apart;
 
         if (bits <= plan->bits) {
