@@ -192,7 +192,9 @@ static int bind_one(const struct binding *b, struct value *v)
 {
     if (v->kind == VALUE_NONE && (!b->param->required || b->param->fallback != NULL))
         return 0;
-    return value_converted(b->param->type, v) ? 0 : bad_value(b, v);
+    if (value_converted(b->param->type, v) || (b->param->lenient && is_scalar(v) && v->kind != VALUE_STRING))
+        return 0;
+    return bad_value(b, v);
 }
 
 static size_t params_count(const struct fn_def *def)
@@ -207,8 +209,12 @@ static size_t params_count(const struct fn_def *def)
 /* The parameter called NAME among those that no argument by position has taken. */
 static size_t param_index(const struct fn_def *def, size_t from, size_t count, struct span name)
 {
-    while (from < count && !span_eq(name, span_str(def->params[from].name)))
-        from++;
+    for (; from < count; from++) {
+        const struct fn_param *p = &def->params[from];
+
+        if (span_eq(name, span_str(p->name)) || (p->also != NULL && span_eq(name, span_str(p->also))))
+            break;
+    }
     return from;
 }
 
@@ -239,9 +245,12 @@ static int bind_args(struct eval *ev, const struct node *node, const struct fn_d
             return ERR_INPUT;
     }
     for (size_t i = 0; i < count; i++) {
-        if (def->params[i].required && args[i].kind == VALUE_UNSET)
+        const struct fn_param *p = &def->params[i];
+
+        /* A list of no arguments is a list, too: sumSeries() is empty. */
+        if (p->required && !p->multiple && !p->can_be_missing && args[i].kind == VALUE_UNSET)
             return err_set(ev->err, ERR_INPUT, "Missing required parameter \"%s\" for function \"%s\" at character %zu",
-                           def->params[i].name, def->name, node->at + 1);
+                           p->name, def->name, node->at + 1);
     }
     return 0;
 }
@@ -301,7 +310,8 @@ static int run_per_series(struct fn_call *c, struct value *out)
         rc = c->def->each(c, s, points, count, values);
         if (rc < 0)
             return rc;
-        made->integers = c->def->integers;
+        if (c->def->numbers != FN_NUMBERS_SAME)
+            made->integers = c->def->numbers == FN_NUMBERS_COUNT;
         series_set_values(made, values, count);
         series_list_add(c->arena, &result, made);
     }
@@ -511,7 +521,8 @@ static int add_result(struct eval *ev, const struct value *value, struct series_
     return 0;
 }
 
-int eval_target(struct eval *ev, struct context *ctx, struct span target, struct series_list *list)
+int eval_target(struct eval *ev, struct context *ctx, struct span target, enum eval_whole whole,
+                struct series_list *list)
 {
     struct parse_result parsed;
     struct value value = {0};
@@ -525,9 +536,7 @@ int eval_target(struct eval *ev, struct context *ctx, struct span target, struct
         rc = eval_node(ev, ctx, parsed.root, NULL, &value);
     if (rc == 0)
         rc = add_result(ev, &value, list);
-    if (rc < 0)
-        return rc;
-    if (parsed.rest && list->count == before)
-        return err_set(ev->err, ERR_INPUT, "the target does not parse: %.*s", SPAN_ARG(parsed.wrong));
-    return 0;
+    if (rc == 0 && parsed.rest && whole == EVAL_WHOLE && list->count == before)
+        rc = err_set(ev->err, ERR_INPUT, "the target does not parse: %.*s", SPAN_ARG(parsed.wrong));
+    return rc;
 }

@@ -55,9 +55,17 @@ struct eval {
 int eval_node(struct eval *ev, struct context *ctx, const struct node *node, const struct variables *vars,
               struct value *out);
 
+/* When only the beginning of a text is a valid target, what it gives is the answer, as in graphite-web.
+ * But when it gives nothing, the user had better be told. */
+enum eval_whole {
+    EVAL_WHOLE,  /* a beginning that gives no series is an error */
+    EVAL_PREFIX, /* it gives no series */
+};
+
 /* The same for target text: what a user gave, or what a function such as aliasQuery has made. Series
  * are added to LIST. A blank target adds none. */
-int eval_target(struct eval *ev, struct context *ctx, struct span target, struct series_list *list);
+int eval_target(struct eval *ev, struct context *ctx, struct span target, enum eval_whole whole,
+                struct series_list *list);
 
 /* ERR_CANCELLED when the deadline has passed or the client has left. */
 int eval_check(struct eval *ev);

@@ -71,6 +71,13 @@ int fn_interval(struct fn_call *c, size_t i, const char *fallback, int64_t *out_
     return time_offset_parse(fn_text(c, i, fallback), out_s, c->err);
 }
 
+int fn_regex(struct fn_call *c, size_t i, struct regex **out)
+{
+    if (c->args[i].kind != VALUE_STRING)
+        return fn_fail(c, "a regular expression must be a text in quotes");
+    return regex_compile(c->args[i].text, c->arena, out, c->err);
+}
+
 /* ---- results ---- */
 
 int fn_return(struct value *out, struct series_list list)
@@ -104,6 +111,18 @@ int fn_aggregate_of(struct fn_call *c, const struct series *s, const struct aggr
     if (rc == 0)
         *out = agg->of(points, count, c->arena);
     return rc;
+}
+
+struct span fn_aggregate_text(struct fn_call *c, const struct series *s, const struct aggregator *agg, double v)
+{
+    static const char *const whole[] = {"sum", "total", "min", "max", "last", "current", "diff"};
+    bool counts = strcmp(agg->name, "count") == 0;
+
+    if (isnan(v))
+        return SPAN_LIT("None");
+    for (size_t i = 0; s->integers && i < sizeof(whole) / sizeof(*whole); i++)
+        counts |= strcmp(agg->name, whole[i]) == 0;
+    return counts && fabs(v) < 9e15 ? fn_name(c, "%.0f", v) : float_text(c->arena, v);
 }
 
 int fn_again(struct fn_call *c, struct context *ctx, struct series_list *out)

@@ -108,11 +108,17 @@ int fn_fail(struct fn_call *c, const char *format, ...) __attribute__((format(pr
 /* Points as readers see them (series_points()). */
 int fn_points(struct fn_call *c, const struct series *s, const double **points, size_t *count);
 
+/* An aggregate of S as text; without a fraction when its values are counts and AGG keeps them so. */
+struct span fn_aggregate_text(struct fn_call *c, const struct series *s, const struct aggregator *agg, double v);
+
 /* The aggregate of all points of S. */
 int fn_aggregate_of(struct fn_call *c, const struct series *s, const struct aggregator *agg, double *out);
 
 /* Evaluate the first argument in another context. */
 int fn_again(struct fn_call *c, struct context *ctx, struct series_list *out);
+
+/* Argument I, which must be a text, as a regular expression in the arena. */
+int fn_regex(struct fn_call *c, size_t i, struct regex **out);
 
 /* Python's re.sub(): every match of RE in TEXT becomes REPLACEMENT. */
 int fn_substitute(struct fn_call *c, const struct regex *re, struct span text, struct span replacement,

@@ -38,7 +38,7 @@ static int alias_sub(struct fn_call *call, struct value *out)
     struct series_list *list = fn_list(call, 0);
     struct span replacement = fn_text(call, 2, "");
     struct regex *re;
-    int rc = regex_compile(fn_text(call, 1, ""), call->arena, &re, call->err);
+    int rc = fn_regex(call, 1, &re);
 
     for (size_t i = 0; rc == 0 && i < list->count; i++)
         rc = fn_substitute(call, re, list->items[i]->name, replacement, &list->items[i]->name);
@@ -89,7 +89,7 @@ static int alias_query(struct fn_call *call, struct value *out)
 {
     struct series_list *list = fn_list(call, 0);
     struct regex *re;
-    int rc = regex_compile(fn_text(call, 1, ""), call->arena, &re, call->err);
+    int rc = fn_regex(call, 1, &re);
 
     for (size_t i = 0; rc == 0 && i < list->count; i++) {
         struct context ctx = *call->ctx;
@@ -99,7 +99,7 @@ static int alias_query(struct fn_call *call, struct value *out)
 
         rc = fn_substitute(call, re, list->items[i]->name, fn_text(call, 2, ""), &query);
         if (rc == 0)
-            rc = eval_target(call->ev, &ctx, query, &found);
+            rc = eval_target(call->ev, &ctx, query, EVAL_PREFIX, &found);
         if (rc == 0 && found.count == 0)
             rc = fn_fail(call, "No series found with query: %.*s", (int)(query.len < 200 ? query.len : 200), query.ptr);
         if (rc == 0)
@@ -331,12 +331,9 @@ static int add_legend(struct fn_call *call, struct series *s, struct span kind, 
 
     if (agg != NULL && fn_aggregate_of(call, s, agg, &v) < 0)
         return ERR_INPUT;
-    if (agg != NULL && isnan(v))
-        text = SPAN_LIT("None");
-    else if (agg != NULL && system != NULL)
-        text = with_units(call, v, system, SPAN_LIT(""));
-    else if (agg != NULL)
-        text = span_eq(kind, SPAN_LIT("count")) ? fn_name(call, "%.0f", v) : float_text(call->arena, v);
+    if (agg != NULL)
+        text =
+            system == NULL || isnan(v) ? fn_aggregate_text(call, s, agg, v) : with_units(call, v, system, SPAN_LIT(""));
     s->name = system == NULL ? fn_name(call, "%.*s (%.*s: %.*s)", SPAN_ARG(s->name), SPAN_ARG(kind), SPAN_ARG(text))
                              : fn_name(call, "%-20.*s%-5.*s%-10.*s", SPAN_ARG(s->name), SPAN_ARG(kind), SPAN_ARG(text));
     return 0;

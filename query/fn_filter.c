@@ -83,7 +83,7 @@ static int match_names(struct fn_call *call, bool wanted, struct value *out)
     const struct series_list *list = fn_list(call, 0);
     struct series_list result = {0};
     struct regex *re;
-    int rc = regex_compile(fn_text(call, 1, ""), call->arena, &re, call->err);
+    int rc = fn_regex(call, 1, &re);
 
     for (size_t i = 0; rc == 0 && i < list->count; i++) {
         if (regex_search(re, list->items[i]->name) == wanted)
@@ -177,29 +177,47 @@ static int remove_between_percentile(struct fn_call *call, struct value *out)
 
 /* ---- useSeriesAbove ---- */
 
+/* Whether S rises above VALUE. A series with a gap never counts: so it is in graphite-web. */
+static int rises_above(struct fn_call *call, const struct series *s, double value, bool *out)
+{
+    const double *v;
+    size_t n;
+    int rc = fn_points(call, s, &v, &n);
+
+    *out = false;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (isnan(v[i])) {
+            *out = false;
+            break;
+        }
+        *out |= v[i] > value;
+    }
+    return rc;
+}
+
 static int use_series_above(struct fn_call *call, struct value *out)
 {
     const struct series_list *list = fn_list(call, 0);
-    const struct aggregator *agg = aggregator_find(SPAN_LIT("max"));
     struct context ctx = *call->ctx;
     struct series_list found = {0};
     struct series_list result = {0};
     struct span target = SPAN_LIT("");
     struct regex *re;
-    int rc = regex_compile(fn_text(call, 2, ""), call->arena, &re, call->err);
+    int rc = fn_regex(call, 2, &re);
 
     for (size_t i = 0; rc == 0 && i < list->count; i++) {
         struct span name;
-        double max;
+        bool above = false;
 
         rc = fn_substitute(call, re, list->items[i]->name, fn_text(call, 3, ""), &name);
         if (rc == 0)
-            rc = fn_aggregate_of(call, list->items[i], agg, &max);
-        if (rc == 0 && max > fn_float(call, 1, 0))
+            rc = rises_above(call, list->items[i], fn_float(call, 1, 0), &above);
+        if (rc == 0 && above)
             target = arena_join(call->arena, target, target.len > 0 ? SPAN_LIT(",") : SPAN_LIT(""), name);
     }
     if (rc == 0 && target.len > 0)
-        rc = eval_target(call->ev, &ctx, arena_join(call->arena, SPAN_LIT("group("), target, SPAN_LIT(")")), &found);
+        rc = eval_target(call->ev, &ctx, arena_join(call->arena, SPAN_LIT("group("), target, SPAN_LIT(")")),
+                         EVAL_PREFIX, &found);
     for (size_t i = 0; rc == 0 && i < found.count; i++) {
         if (found.items[i]->count > 0)
             series_list_add(call->arena, &result, found.items[i]);

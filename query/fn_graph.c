@@ -245,7 +245,7 @@ static const struct fn_def graphs[] = {
      .run = second_y_axis},
     {.name = "stacked",
      .group = "Graph",
-     .params = {FN_SERIES("seriesList"), FN_OPTIONAL("stack", FN_TYPE_STRING)},
+     .params = {FN_SERIES("seriesList"), {.name = "stack", .type = FN_TYPE_STRING, .also = "stackName"}},
      .brief = "Adds each series on top of those before it, in all targets of the request.",
      .kind = FN_ANY,
      .run = stacked},

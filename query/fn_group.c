@@ -115,6 +115,8 @@ static int group_by_tags(struct fn_call *call, struct value *out)
     struct series_list result = {0};
     int rc = 0;
 
+    if (call->args_count < 3 || !fn_given(call, 2))
+        return fn_fail(call, "groupByTags(): no tags specified");
     for (size_t i = 0; i < list->count; i++) {
         struct span key;
 
@@ -337,8 +339,15 @@ static int apply_by_node(struct fn_call *call, struct value *out)
     struct span *prefixes;
     int rc = 0;
 
-    for (size_t i = 0; i < list->count; i++)
+    for (size_t i = 0; i < list->count; i++) {
+        size_t from, to;
+
+        if (!find_part(list->items[i]->name, fn_int(call, 1, 0), &from, &to))
+            return fn_fail(call, "\"%.*s\" has no part %lld",
+                           (int)(list->items[i]->name.len < 100 ? list->items[i]->name.len : 100),
+                           list->items[i]->name.ptr, (long long)fn_int(call, 1, 0));
         series_groups_at(call->arena, &seen, prefix_of(list->items[i]->name, fn_int(call, 1, 0)));
+    }
     prefixes = ARENA_ARRAY(call->arena, struct span, seen.count);
     for (size_t i = 0; i < seen.count; i++)
         prefixes[i] = seen.items[i].key;
@@ -347,7 +356,7 @@ static int apply_by_node(struct fn_call *call, struct value *out)
         struct context ctx = *call->ctx;
         size_t k = result.count;
 
-        rc = eval_target(call->ev, &ctx, replaced(call, fn_text(call, 2, ""), prefixes[i]), &result);
+        rc = eval_target(call->ev, &ctx, replaced(call, fn_text(call, 2, ""), prefixes[i]), EVAL_PREFIX, &result);
         for (; k < result.count; k++) {
             struct series *s = result.items[k];
 

@@ -80,9 +80,7 @@ static int analyse(struct fn_call *call, const struct series *s, struct analysis
     if (fn_interval(call, bootstrap_arg(call) + 1, "1d", &season_s) < 0 || fn_points(call, s, &in, &a->count) < 0)
         return ERR_INPUT;
     season_s = season_s / s->step_s;
-    if (season_s < 2)
-        return fn_fail(call, "a season must have at least two points");
-    season = (size_t)season_s;
+    season = season_s < 2 ? 2 : (size_t)season_s;
     a->predictions = series_room(call->arena, a->count);
     a->deviations = series_room(call->arena, a->count);
     seasonals = series_room(call->arena, a->count);

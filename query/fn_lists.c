@@ -82,7 +82,11 @@ static int unique(struct fn_call *call, struct value *out)
 
 static int fallback_series(struct fn_call *call, struct value *out)
 {
-    return fn_return(out, fn_list(call, 0)->count > 0 ? *fn_list(call, 0) : *fn_list(call, 1));
+    if (fn_list(call, 0)->count > 0)
+        return fn_return(out, *fn_list(call, 0));
+    if (call->args[1].kind != VALUE_LIST)
+        return fn_fail(call, "the fallback is no series list");
+    return fn_return(out, *fn_list(call, 1));
 }
 
 static const struct fn_def lists[] = {
@@ -102,7 +106,8 @@ static const struct fn_def lists[] = {
      .aggregator = true},
     {.name = "fallbackSeries",
      .group = "Special",
-     .params = {FN_SERIES("seriesList"), FN_SERIES("fallback")},
+     .params = {FN_SERIES("seriesList"),
+                {.name = "fallback", .type = FN_TYPE_SERIES_LIST, FN_REQUIRED, .lenient = true}},
      .brief = "The first list, or the second one when that is empty.",
      .kind = FN_ANY,
      .run = fallback_series},

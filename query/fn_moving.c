@@ -43,7 +43,7 @@ static int read_window(struct fn_call *call, struct window *w)
         step_s = list->items[i]->step_s > step_s ? list->items[i]->step_s : step_s;
     w->points = (int64_t)v->real;
     w->lookback_s = step_s * w->points;
-    return w->points < 0 ? fn_fail(call, "the window may not be negative") : 0;
+    return 0;
 }
 
 static int window_range(struct fn_call *call, struct context *ctx)
@@ -162,7 +162,7 @@ static int each_window(struct fn_call *call, const struct aggregator *agg, const
 static int move_over(struct fn_call *call, const struct series *s, const struct window *w, const struct aggregator *agg,
                      double x_files_factor, struct series *made)
 {
-    size_t window = (size_t)(w->is_interval ? w->lookback_s / s->step_s : w->points);
+    int64_t window = w->is_interval ? w->lookback_s / s->step_s : w->points;
     enum merge merge = merge_of(agg);
     const double *in;
     double *values;
@@ -170,17 +170,18 @@ static int move_over(struct fn_call *call, const struct series *s, const struct 
 
     if (fn_points(call, s, &in, &n) < 0)
         return ERR_INPUT;
-    count = n > window ? n - window : 0;
+    /* A negative window sees nothing, but moves the range as graphite-web does. */
+    count = window < (int64_t)n ? (size_t)((int64_t)n - window) : 0;
     values = series_room(call->arena, count);
     series_set_values(made, values, count);
-    if (window == 0) {
+    if (window <= 0) {
         for (size_t i = 0; i < count; i++)
             values[i] = NAN;
         return 0;
     }
     if (merge == MERGE_NONE)
-        return each_window(call, agg, in, window, x_files_factor, values, count);
-    merge_windows(call, merge, in, n, window, x_files_factor, values, count);
+        return each_window(call, agg, in, (size_t)window, x_files_factor, values, count);
+    merge_windows(call, merge, in, n, (size_t)window, x_files_factor, values, count);
     return 0;
 }
 
@@ -279,6 +280,8 @@ static int exponential_moving_average(struct fn_call *call, struct value *out)
         return fn_return(out, result);
     if (read_window(call, &w) < 0)
         return ERR_INPUT;
+    if (w.lookback_s < 0)
+        return fn_fail(call, "the window may not be negative");
     for (size_t i = 0; i < call->again.count; i++) {
         const struct series *s = call->again.items[i];
         const char *quote = w.is_interval ? "\"" : "";

@@ -145,7 +145,7 @@ static int logit(struct fn_call *call, const struct series *s, const double *in,
 
 static int logarithm(struct fn_call *call, const struct series *s, const double *in, size_t n, double *out)
 {
-    double base = (double)fn_int(call, 1, 10);
+    double base = fn_float(call, 1, 10);
 
     (void)s;
     if (base <= 0 || base == 1)
@@ -215,7 +215,7 @@ static int round_points(struct fn_call *call, struct value *out)
 static int run_logarithm(struct fn_call *call, struct value *out)
 {
     const struct series_list *list = fn_list(call, 0);
-    struct span base = value_text(call->arena, &(struct value){.kind = VALUE_INTEGER, .integer = fn_int(call, 1, 10)});
+    struct span base = fn_text(call, 1, "10");
     struct series_list result = {0};
 
     for (size_t i = 0; i < list->count; i++) {
@@ -245,7 +245,8 @@ static const struct fn_def pointwise[] = {
      .brief = "The absolute value of each point.",
      .kind = FN_PER_SERIES,
      .each = absolute,
-     .tag = "1"},
+     .tag = "1",
+     .numbers = FN_NUMBERS_SAME},
     {.name = "add",
      .group = "Transform",
      .params = {FN_SERIES("seriesList"), FN_PARAM("constant", FN_TYPE_FLOAT)},
@@ -275,10 +276,10 @@ static const struct fn_def pointwise[] = {
      .kind = FN_PER_SERIES,
      .each = is_non_null,
      .tag = "1",
-     .integers = true},
+     .numbers = FN_NUMBERS_COUNT},
     {.name = "log",
      .group = "Transform",
-     .params = {FN_SERIES("seriesList"), FN_DEFAULT("base", FN_TYPE_INTEGER, "10")},
+     .params = {FN_SERIES("seriesList"), {.name = "base", .type = FN_TYPE_INTEGER, .fallback = "10", .lenient = true}},
      .brief = "The logarithm of each point, to base 10 or another; None for what is not positive.",
      .kind = FN_ANY,
      .run = run_logarithm},
@@ -311,14 +312,16 @@ static const struct fn_def pointwise[] = {
      .brief = "Drops the points above n.",
      .kind = FN_PER_SERIES,
      .each = remove_above_value,
-     .label = ", %g"},
+     .label = ", %g",
+     .numbers = FN_NUMBERS_SAME},
     {.name = "removeBelowValue",
      .group = "Filter Data",
      .params = {FN_SERIES("seriesList"), FN_PARAM("n", FN_TYPE_FLOAT)},
      .brief = "Drops the points below n.",
      .kind = FN_PER_SERIES,
      .each = remove_below_value,
-     .label = ", %g"},
+     .label = ", %g",
+     .numbers = FN_NUMBERS_SAME},
     {.name = "round",
      .group = "Transform",
      .params = {FN_SERIES("seriesList"), FN_DEFAULT("precision", FN_TYPE_INTEGER, "0")},

@@ -172,6 +172,62 @@ static int smart_summarize(struct fn_call *call, struct value *out)
     return fn_return(out, result);
 }
 
+/* ---- compressPeriodicGaps ---- */
+
+/* How many steps lie between values, guessed from the first two and proven by a third one, which must
+ * stand alone; 0 when there is no such period. */
+static size_t period_of(const double *v, size_t n, size_t *first)
+{
+    size_t second, third;
+
+    for (*first = 0; *first < n && isnan(v[*first]); ++*first)
+        ;
+    for (second = *first + 1; second < n && isnan(v[second]); second++)
+        ;
+    third = second + (second - *first);
+    if (second - *first < 2 || third + 2 > n || isnan(v[third]) || !isnan(v[third - 1]) || !isnan(v[third + 1]))
+        return 0;
+    return second - *first;
+}
+
+static int compress_periodic_gaps(struct fn_call *call, struct value *out)
+{
+    const struct series_list *list = fn_list(call, 0);
+    struct buckets b = {.agg = aggregator_find(SPAN_LIT("last"))};
+    struct series_list result = {0};
+
+    for (size_t i = 0; i < list->count; i++) {
+        const struct series *s = list->items[i];
+        struct series *made =
+            series_copy(call->arena, s, fn_name(call, "compressPeriodicGaps(%.*s)", SPAN_ARG(s->name)));
+        const double *points;
+        double *values;
+        size_t n, first, period, count;
+        int rc = fn_points(call, s, &points, &n);
+
+        if (rc < 0)
+            return rc;
+        period = period_of(points, n, &first);
+        if (period > 0) {
+            struct series tail = *s;
+
+            b.interval_s = (int64_t)period * s->step_s;
+            b.start_s = tail.start_s = s->start_s + (int64_t)first * s->step_s;
+            b.end_s = s->end_s;
+            series_set_values(&tail, points + first, n - first);
+            rc = summarize_values(call, &tail, &b, &values, &count);
+            if (rc < 0)
+                return rc;
+            made->start_s = b.start_s;
+            made->end_s = b.start_s + (int64_t)count * b.interval_s;
+            made->step_s = b.interval_s;
+            series_set_values(made, values, count);
+        }
+        series_list_add(call->arena, &result, made);
+    }
+    return fn_return(out, result);
+}
+
 /* ---- hitcount ---- */
 
 static int hitcount_range(struct fn_call *call, struct context *ctx)
@@ -293,6 +349,12 @@ static int set_x_files_factor(struct fn_call *call, struct value *out)
 }
 
 static const struct fn_def resample[] = {
+    {.name = "compressPeriodicGaps",
+     .group = "Transform",
+     .params = {FN_SERIES("seriesList")},
+     .brief = "Guesses how far apart the values of a series really are and takes out the gaps between them.",
+     .kind = FN_ANY,
+     .run = compress_periodic_gaps},
     {.name = "consolidateBy",
      .group = "Special",
      .params = {FN_SERIES("seriesList"),

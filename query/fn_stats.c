@@ -94,7 +94,7 @@ static int aggregate_line(struct fn_call *call, struct value *out)
             return ERR_INPUT;
         name = isnan(v) ? fn_name(call, "aggregateLine(%.*s, None)", SPAN_ARG(s->name))
                         : fn_name(call, "aggregateLine(%.*s, %g)", SPAN_ARG(s->name), v);
-        text = isnan(v) ? SPAN_LIT("None") : counts ? fn_name(call, "%.0f", v) : float_text(call->arena, v);
+        text = fn_aggregate_text(call, s, agg, v);
         if (fn_bool(call, 2, false)) {
             double *values = series_room(call->arena, s->count);
 

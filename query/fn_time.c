@@ -169,7 +169,7 @@ static const struct fn_def times[] = {
                  FN_REQUIRED,
                  .suggestions = "[\"1h\",\"6h\",\"12h\",\"1d\",\"2d\",\"7d\",\"14d\",\"30d\"]"},
                 FN_DEFAULT("resetEnd", FN_TYPE_BOOLEAN, "true"),
-                FN_DEFAULT("alignDst", FN_TYPE_BOOLEAN, "false")},
+                {.name = "alignDst", .type = FN_TYPE_BOOLEAN, .fallback = "false", .also = "alignDST"}},
      .brief = "Shows the series as it was so much earlier (or with a plus sign, later).",
      .kind = FN_ANY,
      .run = time_shift,

@@ -39,6 +39,9 @@ struct fn_param {
     const char *fallback;    /* the default, as JSON, or NULL */
     const char *options;     /* JSON list, or NULL */
     const char *suggestions; /* JSON list, or NULL */
+    const char *also;        /* another name as keyword argument, or NULL */
+    bool lenient;            /* another kind of literal is handed on as it is: the function looks at it */
+    bool can_be_missing;     /* though .required, as graphite-web's function has a default */
 };
 
 enum { FN_PARAMS_MAX = 6 };
@@ -67,7 +70,11 @@ struct fn_def {
     int (*each)(struct fn_call *call, const struct series *s, const double *in, size_t n, double *out);
     const char *label;
     const char *tag;
-    bool integers; /* the results are counts */
+    enum fn_numbers {
+        FN_NUMBERS_FLOAT, /* the results are floats */
+        FN_NUMBERS_COUNT, /* counts, printed without a fraction */
+        FN_NUMBERS_SAME,  /* as those of the series */
+    } numbers;
 
     /* FN_ANY */
     int (*run)(struct fn_call *call, struct value *out);

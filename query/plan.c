@@ -13,6 +13,8 @@ int plan_again(struct fn_call *call)
         call->again = call->args[0].list;
         return 0;
     }
+    if (ctx.from_s >= ctx.until_s)
+        return fn_fail(call, "nothing is left of the range of time");
     return fn_again(call, &ctx, &call->again);
 }
 

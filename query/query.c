@@ -50,7 +50,7 @@ static int evaluate(struct render *r, struct series_list *list)
     if (o->targets_count > r->limits->targets_max)
         return err_set(&r->err, ERR_LIMIT, "the request has more than %zu targets", r->limits->targets_max);
     for (size_t i = 0; rc == 0 && i < o->targets_count; i++) {
-        rc = eval_target(&ev, &ctx, o->targets[i], list);
+        rc = eval_target(&ev, &ctx, o->targets[i], EVAL_WHOLE, list);
         if (rc == ERR_INPUT) {
             struct span target = o->targets[i];
             char text[sizeof(r->err.text)];
