@@ -1,6 +1,7 @@
 #include "server/routes.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "server/gzip.h"
 #include "server/http_form.h"
 
@@ -382,6 +383,18 @@ static void answer_within_limits(struct call *call, const struct route *route)
     arena_release(&arena);
 }
 
+/* What went wrong here, not at the client: for the operator. */
+static void log_failure(const struct http_request *request, const struct http_reply *reply)
+{
+    static struct log_limit limit;
+    uint64_t held_back = 0;
+
+    if (log_limit_pass(&limit, 5, INT64_C(10000000000), &held_back))
+        log_warn("http", "request failed", LOG_INT("status", reply->status), LOG_SPAN("path", request->head.path),
+                 LOG_SPAN("query", span_cut(request->head.query, 0, 500)), LOG_STR("peer", request->peer),
+                 LOG_SPAN("answer", span_cut(buf_span(&reply->body), 0, 300)), LOG_INT("held_back", held_back));
+}
+
 static void answer(void *ctx, struct http_request *request, struct http_reply *reply)
 {
     struct routes *routes = ctx;
@@ -401,6 +414,8 @@ static void answer(void *ctx, struct http_request *request, struct http_reply *r
         buf_release(&reply->body);
         reply_error(&call, 400, "the answer is longer than query-max-output allows");
     }
+    if (reply->status >= 500 && __atomic_load_n(&routes->ready, __ATOMIC_RELAXED))
+        log_failure(request, reply);
     add_cors(routes, request, reply);
     compress(request, reply);
     count(request, reply);
