@@ -25,7 +25,8 @@
 enum { STOP_EVERY = 4096 };   /* steps between two questions to the caller */
 enum { MAP_CHUNK = 1 << 12 }; /* verdicts that are allocated at once */
 enum { GROUP = 32 };          /* steps down that are taken at once */
-enum { AHEAD = 8 };           /* children whose branches are asked for ahead */
+enum { AHEAD = 12 };          /* how far ahead what children need is asked for */
+enum { FEW_JUDGED = 128 };    /* of so few children the verdicts are mostly known */
 
 enum verdict { UNKNOWN, YES, NO };
 
@@ -371,11 +372,21 @@ static void prefetch_branch(const struct search *s, uint32_t ref)
         __builtin_prefetch(branch_of(s->tree, ref & ~REF_BRANCH));
 }
 
+/* What a child's turn will touch: its text when it is to be judged, else its branch. */
+static void prefetch_child(const struct search *s, bool judged, uint32_t component, uint32_t ref)
+{
+    if (judged)
+        __builtin_prefetch(component_of(&s->tree->components, component));
+    else
+        prefetch_branch(s, ref);
+}
+
 /* Push a step for each child of the branch that matches, the last in order first. */
 static int expand(struct search *s, uint32_t number, uint64_t state, uint32_t above)
 {
     const struct kids *kids = branch_kids(branch_of(s->tree, number));
     uint32_t count = kids_count(kids);
+    bool judged = !s->pattern->has_deep && s->parts[state].kind == PART_JUDGE && count > FEW_JUDGED;
     size_t begin = s->depth;
 
     if (count == 0)
@@ -386,7 +397,7 @@ static int expand(struct search *s, uint32_t number, uint64_t state, uint32_t ab
             for (uint32_t i = 0; i < run.count; i++) {
                 uint32_t ref = ref_load(&run.refs[i]);
                 if (i + AHEAD < run.count)
-                    prefetch_branch(s, ref_load(&run.refs[i + AHEAD]));
+                    prefetch_child(s, judged, run.components[i + AHEAD], ref_load(&run.refs[i + AHEAD]));
                 if (ref != REF_GONE)
                     expand_child(s, above, state, run.components[i], ref);
             }

@@ -8,22 +8,26 @@ static void count_bytes(struct tree_heap *heap, int64_t bytes)
     __atomic_fetch_add(&heap->bytes, (uint64_t)bytes, __ATOMIC_RELAXED);
 }
 
-void *tree_heap_alloc(struct tree_heap *heap, size_t n)
+static bool fails(struct tree_heap *heap)
 {
-    void *ptr = malloc(n);
+    return heap->fail_at != 0 && --heap->fail_at == 0;
+}
 
+static void *counted(struct tree_heap *heap, void *ptr)
+{
     if (ptr != NULL)
         count_bytes(heap, (int64_t)malloc_usable_size(ptr));
     return ptr;
 }
 
+void *tree_heap_alloc(struct tree_heap *heap, size_t n)
+{
+    return fails(heap) ? NULL : counted(heap, malloc(n));
+}
+
 void *tree_heap_calloc(struct tree_heap *heap, size_t n)
 {
-    void *ptr = calloc(1, n);
-
-    if (ptr != NULL)
-        count_bytes(heap, (int64_t)malloc_usable_size(ptr));
-    return ptr;
+    return fails(heap) ? NULL : counted(heap, calloc(1, n));
 }
 
 void tree_heap_free(struct tree_heap *heap, void *ptr)

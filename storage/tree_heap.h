@@ -20,8 +20,9 @@ struct tree_heap {
     struct tree_heap_item *items; /* retired */
     size_t count;
     size_t cap;
-    uint64_t bytes; /* atomic: of all blocks, the retired too */
-    bool at_once;   /* no reader exists: retiring is freeing */
+    uint64_t bytes;   /* atomic: of all blocks, the retired too */
+    bool at_once;     /* no reader exists: retiring is freeing */
+    uint64_t fail_at; /* for tests: the allocation with that number from now on fails; 0: none */
     /* Takes an id back after the grace period. */
     void (*recycle)(void *owner, uint32_t kind, uint32_t id);
     void *owner;

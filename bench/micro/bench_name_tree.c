@@ -145,8 +145,10 @@ static void bench(const struct shape *shape, enum order order, uint32_t n, bool 
             slowest = now - before > slowest ? now - before : slowest;
             before = now;
         }
-        if (i % 100000 == 0)
+        if (i % 100000 == 99999) { /* in a server another thread does this */
             name_tree_reclaim(tree);
+            before = now_ns(CLOCK_MONOTONIC);
+        }
     }
     int64_t took = cpu_ns() - begin;
     name_tree_reclaim(tree);

@@ -1,6 +1,7 @@
 #include "storage/name_tree.h"
 
 #include "base/grace.h"
+#include "storage/name_tree_int.h"
 #include "tests/help/rng.h"
 
 #include <criterion/criterion.h>
@@ -300,7 +301,7 @@ Test(name_tree, churn_does_not_grow)
 
 /* ---- model: a plain list ---- */
 
-enum { MODEL_MAX = 400 };
+enum { MODEL_MAX = 700 };
 
 struct model {
     char names[MODEL_MAX][48];
@@ -463,6 +464,65 @@ Test(name_tree, agrees_with_a_list)
         }
         compare(&model, "**");
     }
+}
+
+/* ---- the n-th allocation fails ---- */
+
+static void try_insert(struct model *m, const char *name)
+{
+    struct err err = {0};
+    int rc = name_tree_insert(tree, span_str(name), (uint32_t)m->count, &err);
+
+    cr_assert(rc == 0 || rc == ERR_MEMORY);
+    if (rc == 0) {
+        m->series[m->count] = (uint32_t)m->count;
+        strcpy(m->names[m->count++], name);
+    }
+}
+
+/* Deep chains, leaves that become branches, blocks that grow, become large, shrink and grow again. */
+static void do_much(struct model *m)
+{
+    char name[64];
+
+    try_insert(m, "a.b.c.d.e");
+    try_insert(m, "a.b.c.d.e.f.g");
+    try_insert(m, "a.b");
+    for (int i = 0; i < 270; i++) {
+        sprintf(name, "x.y%d", i);
+        try_insert(m, name);
+    }
+    for (int i = 0; i < 230; i++) {
+        sprintf(name, "x.y%d", i);
+        if (model_at(m, name) < m->count)
+            model_remove(m, name);
+    }
+    for (int i = 0; i < 150; i++) {
+        sprintf(name, "x.z%d.a", i);
+        try_insert(m, name);
+    }
+}
+
+Test(name_tree, any_allocation_may_fail)
+{
+    static struct model model;
+    bool failed = true;
+
+    for (uint64_t n = 1; failed; n++) {
+        arena_release(&arena);
+        name_tree_free(tree);
+        cr_assert_eq(name_tree_new(&tree, NULL), 0);
+        model.count = 0;
+        tree->heap.fail_at = n;
+        do_much(&model);
+        failed = tree->heap.fail_at == 0;
+        tree->heap.fail_at = 0;
+        compare(&model, "**");
+        cr_assert_eq(name_tree_series(tree), model.count);
+        name_tree_reclaim(tree);
+        insert("x.y1.more", 1); /* and it goes on */
+    }
+    cr_expect_eq(model.count, 3 + 40 + 150);
 }
 
 /* ---- readers beside a writer ---- */
