@@ -494,7 +494,7 @@ Test(aggregation, names_go_both_ways)
 
     for (int m = AGG_AVERAGE; m < AGG_COUNT; m++) {
         cr_assert(aggregation_parse(span_str(aggregation_name((enum aggregation)m)), &method));
-        cr_expect_eq(method, m);
+        cr_expect_eq((int)method, m);
     }
     cr_expect(aggregation_parse(SPAN_LIT("avg"), &method) && method == AGG_AVERAGE);
     cr_expect_not(aggregation_parse(SPAN_LIT("median"), &method));
