@@ -397,17 +397,21 @@ static void divide(double *values, uint32_t n, double power)
         values[i] /= power;
 }
 
-/* The same for integers of less than 2^BITS, where POWER < 2^(51 - BITS), at a third of the time.
+/* For integers up to 2^b a division by 10^e is two multiplications, at a third of the time:
  *
- * 1 / power is split to HIGH, its top 53 - BITS bits, and LOW, the rest. i * high is exact then; i * low is
- * off by its own rounding and that of low, together less than 2^-(52 - BITS) of a last place of the
- * quotient. The one rounding that is left, that of the sum, can only go wrong when the quotient is as near
- * to the middle between two doubles as that. But it never is: i / power differs from a middle by at least
- * 1 / (2 * power) of a last place, which is more. */
-static void divide_small(double *values, uint32_t n, double power, unsigned bits)
+ * 1 / 10^e is split to HIGH, its top 53 - b bits, and LOW, the rest. i * high is exact then. i * low is off by
+ * the rounding of low and its own, and as low is less than high / 2^(52 - b), that is less than 2^-(51 - b)
+ * of a last place of the quotient. Only the rounding of the sum is left, and it can only go wrong when the
+ * quotient is as near to the middle between two doubles. It never is: it cannot be a middle (that has 54
+ * bits), and all else is at least 1 / (2 * 10^e) of a last place away. So b must satisfy
+ * 2 * 10^e <= 2^(51 - b); and for 1 - high * 10^e to be exact, 10^e < 2^b. */
+static const uint8_t small_bits[] = {0, 46, 43, 40, 36, 33, 30, 26};
+
+static void divide_small(double *values, uint32_t n, uint8_t scale)
 {
-    double high = bits_value(value_bits(1 / power) >> bits << bits);
-    double low = (1 - high * power) / power; /* the product and the difference are exact */
+    double power = powers[scale];
+    double high = bits_value(value_bits(1 / power) >> small_bits[scale] << small_bits[scale]);
+    double low = (1 - high * power) / power;
     const pair by_high = {high, high}, by_low = {low, low};
     uint32_t i = 0;
 
@@ -425,7 +429,6 @@ static void divide_small(double *values, uint32_t n, double power, unsigned bits
 static void to_values(const struct sums *sums, const uint64_t *residuals, uint32_t n, uint8_t scale, double *out)
 {
     uint64_t used;
-    unsigned bits;
 
     if (scale == DECIMAL_BITS) {
         add_up(sums, residuals, n, true, out);
@@ -434,10 +437,8 @@ static void to_values(const struct sums *sums, const uint64_t *residuals, uint32
     used = add_up(sums, residuals, n, false, out);
     if (scale == 0)
         return;
-    /* One more for the magnitude of a negative power of two. */
-    bits = bit_length(used) + 1;
-    if (bits < 51 && powers[scale] < (double)(UINT64_C(1) << (51 - bits)))
-        divide_small(out, n, powers[scale], bits);
+    if (scale < sizeof(small_bits) && used >> small_bits[scale] == 0)
+        divide_small(out, n, scale);
     else
         divide(out, n, powers[scale]);
 }

@@ -1,10 +1,10 @@
 #include "storage/segment.h"
 
-#include "base/crc32c.h"
 #include "base/file.h"
 #include "storage/chunk.h"
 #include "storage/format.h"
 #include "storage/segment_write.h"
+#include "tests/help/mend.h"
 #include "tests/help/shapes.h"
 
 #include <criterion/criterion.h>
@@ -538,30 +538,6 @@ Test(segment, damage_costs_one_group_and_names_the_place)
     segment_close(seg);
 }
 
-/* Put right the checksums of everything in a file whose directory is where it says. */
-static void mend_checksums(char *bytes, size_t len)
-{
-    struct segment_header header;
-    struct segment_footer footer;
-
-    memcpy(&header, bytes, sizeof(header));
-    memcpy(&footer, bytes + len - sizeof(footer), sizeof(footer));
-    for (uint32_t i = 0; i < footer.groups; i++) {
-        char *at = bytes + footer.directory + i * sizeof(struct segment_entry);
-        struct segment_entry entry;
-
-        memcpy(&entry, at, sizeof(entry));
-        if (entry.offset < len && entry.length < len - entry.offset)
-            entry.crc = crc32c(bytes + entry.offset, entry.length);
-        memcpy(at, &entry, sizeof(entry));
-    }
-    footer.header_crc = header.crc = crc32c(&header, offsetof(struct segment_header, crc));
-    footer.directory_crc = crc32c(bytes + footer.directory, footer.groups * sizeof(struct segment_entry));
-    footer.crc = crc32c(&footer, offsetof(struct segment_footer, crc));
-    memcpy(bytes, &header, sizeof(header));
-    memcpy(bytes + len - sizeof(footer), &footer, sizeof(footer));
-}
-
 /* Bytes that are wrong under right checksums: errors or some answer, never a crash. */
 Test(segment, survives_lies_under_valid_checksums)
 {
@@ -598,7 +574,7 @@ Test(segment, survives_lies_under_valid_checksums)
 
             lie[froms[part] + shape_below(&rng, tos[part] - froms[part])] = (char)shape_next(&rng);
         }
-        mend_checksums(lie, len);
+        mend_segment(lie, len);
         put(lie, len);
         segment_check(path, NULL, NULL, &result, &err);
         if (segment_open(path, &seg, &err) == 0) {
