@@ -65,6 +65,8 @@ int policies_restore(struct policies *p, const struct log_rule *rule, struct err
     struct policy *policy = policies_find(p, rule->retentions);
     int rc = 0;
 
+    if (rule->number < p->rules)
+        return 0; /* the second copy */
     if (rule->number != p->rules || rule->number >= RULES_MAX || rule->method == 0 || rule->method >= AGG_COUNT)
         return err_set(err, ERR_CORRUPT, "rule %u is out of order or has a method that is unknown", rule->number);
     if (policy == NULL)
@@ -104,10 +106,13 @@ int policies_rule_for(struct policies *p, struct series_log *log, const struct p
         return rc;
     rule.policy = policy->number;
     rc = series_log_append_rule(log, &rule, err);
+    if (rc < 0)
+        return rc;
+    policies_put_rule(p, &rule);
     *number = rule.number;
-    if (rc == 0)
-        policies_put_rule(p, &rule);
-    return rc;
+    /* A second copy, and both to the device at once: without its rule no series of the log can be read. */
+    rc = series_log_append_rule(log, &rule, err);
+    return rc < 0 ? rc : series_log_sync(log, err);
 }
 
 void policies_release(struct policies *p)

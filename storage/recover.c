@@ -5,7 +5,7 @@
  *   folders      segment files that the manifest does not name are deleted, so are grids whose
  *                generation has ended; the other grids are opened as windows again
  *
- * After a power cut a grid may name ids that the log does not know: those rows stay without a name, and
+ * After a power cut a file may name ids that the log does not know: those rows stay without a name, and
  * the ids are never handed out again. A file that cannot be read is set aside (its name gets
  * ".damaged"), reported and counted; the rest is served. */
 #include "storage/internal.h"
@@ -177,9 +177,14 @@ static int recover_segment(struct recover_tier *r, const struct manifest_record 
         log_error("storage", "a segment is lost", LOG_STR("file", path), LOG_ERR(&why));
         return 0;
     }
-    if (rc < 0)
+    if (rc < 0) {
         *r->err = why;
-    return rc < 0 ? rc : 1;
+        return rc;
+    }
+    const struct segment_info *info = segment_info(live->segment);
+    if (info->series != 0 && info->last_id >= r->id_max)
+        r->id_max = info->last_id + 1;
+    return 1;
 }
 
 static int recover_segments(struct recover_tier *r)

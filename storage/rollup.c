@@ -201,6 +201,8 @@ static int roll_window(struct storage *st, const struct policy *policy, struct t
     if (rc == 0 && rows > 0)
         rc = segment_open(path, &live.segment, err);
     if (rc == 0)
+        rc = series_log_sync(st->log, err); /* no segment outlives the names of its rows */
+    if (rc == 0)
         rc = roll_publish(st, tier, begin_s, rows > 0 ? &live : NULL, err);
     if (rc < 0) {
         segment_close(live.segment);

@@ -125,6 +125,8 @@ int storage_seal_window(struct storage *st, struct tier *tier, struct window *w,
     if (rc == 0)
         rc = seal_write(st, tier, w, &segment, err);
     if (rc == 0)
+        rc = series_log_sync(st->log, err); /* no segment outlives the names of its rows */
+    if (rc == 0)
         rc = seal_publish(st, tier, w, segment, err);
     if (rc < 0) {
         segment_close(segment);

@@ -23,7 +23,7 @@ struct series_log {
     char *map;         /* SERIES_LOG_MAX bytes; [0, reserved) may be touched */
     uint64_t reserved; /* bytes that the file has */
     uint64_t end;      /* where the next record goes; atomic: written by the appender, read by sync */
-    uint64_t synced;   /* how far the device has it */
+    uint64_t synced;   /* atomic: how far the device has it */
     uint64_t seed;
 };
 
@@ -145,16 +145,19 @@ static int log_check_header(struct series_log *log, struct err *err)
     return 0;
 }
 
-/* Whether the file is new: empty, or never got its header (killed or cut off while it was made). */
+/* Whether the file is new: empty, or cut off by a crash before its header was there (then all of it is
+ * zeros; a header that was damaged later has records behind it). */
 static bool log_is_blank(const struct file *f, uint64_t size)
 {
-    struct series_log_header header;
-    static const struct series_log_header zero;
+    static const char zeros[4096];
+    char page[sizeof zeros];
 
-    if (size < sizeof header)
-        return true;
-    return size == LOG_STEP_MIN && file_read(f, &header, sizeof header, 0, NULL) == 0 &&
-           memcmp(&header, &zero, sizeof header) == 0;
+    for (uint64_t at = 0; at < size; at += sizeof page) {
+        size_t n = size - at < sizeof page ? (size_t)(size - at) : sizeof page;
+        if (file_read(f, page, n, at, NULL) < 0 || memcmp(page, zeros, n) != 0)
+            return false;
+    }
+    return true;
 }
 
 int series_log_open(const char *path, struct series_log **out, struct err *err)
@@ -267,12 +270,14 @@ struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t 
 int series_log_sync(struct series_log *log, struct err *err)
 {
     uint64_t end = __atomic_load_n(&log->end, __ATOMIC_ACQUIRE);
+    uint64_t synced = __atomic_load_n(&log->synced, __ATOMIC_RELAXED);
 
-    if (end == log->synced)
+    if (end <= synced)
         return 0;
     int rc = file_sync(log->file, err);
-    if (rc == 0)
-        log->synced = end;
+    while (rc == 0 && synced < end &&
+           !__atomic_compare_exchange_n(&log->synced, &synced, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
     return rc;
 }
 

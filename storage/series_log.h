@@ -57,7 +57,7 @@ int series_log_append_create(struct series_log *log, const struct log_create *cr
 /* The name at AT; valid until series_log_close(). Any thread. */
 struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t len);
 
-/* Wait until all that was appended before the call is on the device. Any thread, one at a time. */
+/* Wait until all that was appended before the call is on the device. Any thread. */
 int series_log_sync(struct series_log *log, struct err *err);
 
 /* Bytes of records, header included. */
