@@ -135,20 +135,26 @@ static void reply_error(const struct err *err, int code, struct query_reply *rep
     reply->content_type = "text/html";
 }
 
+/* RENDER with an arena that jumps back to here when it is used up. */
+static int render_in_arena(struct render *r, struct query_reply *reply)
+{
+    jmp_buf overflow;
+
+    arena_init(&r->arena, r->limits->arena_bytes, &overflow);
+    if (setjmp(overflow) != 0)
+        return err_set(&r->err, ERR_LIMIT, "the request needs more than %zu bytes of memory", r->limits->arena_bytes);
+    return render(r, reply);
+}
+
 void query_render(const struct params *params, const struct source *src, const struct query_limits *limits,
                   struct query_control *control, int64_t now_s, struct query_reply *reply)
 {
     struct render r = {.params = params, .source = src, .limits = limits, .control = control, .wall_s = now_s};
-    jmp_buf overflow;
-    volatile int rc;
+    int rc;
 
     *reply = (struct query_reply){0};
     buf_init(&reply->body, limits->output_bytes);
-    arena_init(&r.arena, limits->arena_bytes, &overflow);
-    if (setjmp(overflow) == 0)
-        rc = render(&r, reply);
-    else
-        rc = err_set(&r.err, ERR_LIMIT, "the request needs more than %zu bytes of memory", limits->arena_bytes);
+    rc = render_in_arena(&r, reply);
     if (rc < 0)
         reply_error(&r.err, rc, reply);
     arena_release(&r.arena);
