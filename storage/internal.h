@@ -24,6 +24,7 @@ struct storage {
     struct storage_options options;
     char *dir;
     struct file *lock_file;
+    bool same_boot; /* the machine has not gone down since the directory was last opened */
     struct series_log *log;
     struct series_table series;
     struct name_tree *tree;

@@ -5,6 +5,10 @@
  *   folders      segment files that the manifest does not name are deleted, so are grids whose
  *                generation has ended; the other grids are opened as windows again
  *
+ * Was the machine down in between, then a grid's row map may have lost entries whose cells survived; a
+ * row that looks free may hold points. So such windows take no more stores: they are sealed at once, and
+ * a new window is opened over them. After a mere kill everything goes on where it stood.
+ *
  * After a power cut a file may name ids that the log does not know: those rows stay without a name, and
  * the ids are never handed out again. A file that cannot be read is set aside (its name gets
  * ".damaged"), reported and counted; the rest is served. */
@@ -87,6 +91,7 @@ static struct window *recover_window(struct recover_tier *r, const struct grid_h
         return NULL;
     }
     w->opened_s = w->touched_s = clock_now_s();
+    w->closing = !st->same_boot;
     st->windows_open++;
     return w;
 }

@@ -28,20 +28,47 @@ struct storage_options storage_options_default(const char *dir)
 
 /* ---- opening and closing ---- */
 
-/* A process that serves a data directory holds a lock on DIR/LOCK for as long as it lives. */
+/* The kernel's name for the time since it started; empty when it has none. */
+static struct span storage_boot_id(char *to, size_t size)
+{
+    char *text = NULL;
+    size_t len = 0;
+
+    if (file_slurp("/proc/sys/kernel/random/boot_id", size - 1, &text, &len, NULL) < 0)
+        return span_of(to, 0);
+    memcpy(to, text, len);
+    free(text);
+    while (len > 0 && to[len - 1] == '\n')
+        len--;
+    return span_of(to, len);
+}
+
+/* A process that serves a data directory holds a lock on DIR/LOCK for as long as it lives. The file also
+ * says under which boot of the machine that was: is it the same one, then the page cache has all that
+ * was ever stored, and recovery can trust the grids to the last byte. */
 static int storage_lock(struct storage *st, struct err *err)
 {
-    char path[4096], text[64];
+    char path[4096], text[128], boot[64];
+    char before[sizeof text] = "";
+    uint64_t size = 0;
 
     snprintf(path, sizeof path, "%s/LOCK", st->dir);
     int rc = file_open(path, FILE_READ_WRITE | FILE_CREATE, &st->lock_file, err);
     if (rc == 0)
         rc = file_lock(st->lock_file, err);
+    if (rc == 0)
+        rc = file_size(st->lock_file, &size, err);
+    if (rc == 0 && size < sizeof before)
+        rc = file_read(st->lock_file, before, (size_t)size, 0, err);
     if (rc < 0)
         return rc;
-    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    struct span id = storage_boot_id(boot, sizeof boot);
+    snprintf(text, sizeof text, "boot %.*s\n", SPAN_ARG(id));
+    st->same_boot = id.len > 0 && strstr(before, text) != NULL;
+    size_t len = strlen(text);
+    len += (size_t)snprintf(text + len, sizeof text - len, "pid %ld\n", (long)getpid());
     rc = file_truncate(st->lock_file, 0, err);
-    return rc < 0 ? rc : file_write(st->lock_file, text, (size_t)len, 0, err);
+    return rc < 0 ? rc : file_write(st->lock_file, text, len, 0, err);
 }
 
 static void storage_init_locks(struct storage *st)
