@@ -30,6 +30,8 @@
 enum {
     SEND_BYTES = 4 << 20,  /* written at once before others have their turn */
     RATE_BYTES = 16 << 10, /* a second: the slowest body that is waited for */
+    SMALL_BYTES =
+        64 << 10, /* requests up to this are taken though the buffers are full: those who fill them are not small */
     LINGER_S = 2,
     LINGER_BYTES = 4 << 20,
 };
@@ -352,8 +354,9 @@ static void conn_dispatch(struct conn *conn)
     conn_phase(conn, CONN_HANDLING, 0);
     x->task.run = exchange_run;
     http->in_pools++;
-    if (!buffers_full(http) &&
-        pool_submit(where == HTTP_QUERY_POOL ? http->options.query_pool : http->options.service_pool, &x->task)) {
+    /* Queries are what fills the buffers with answers; /metrics and admin orders stay possible. */
+    if (where == HTTP_QUERY_POOL ? !buffers_full(http) && pool_submit(http->options.query_pool, &x->task)
+                                 : pool_submit(http->options.service_pool, &x->task)) {
         conn_account(conn);
         return;
     }
@@ -509,7 +512,7 @@ static void conn_received(struct conn *conn, size_t n)
             conn->paused = true;
             event_del(&conn->readable);
         }
-    } else if (buffers_full(http)) {
+    } else if (conn->held > SMALL_BYTES && buffers_full(http)) {
         STAT_ADD(http, refused, 1);
         conn_fail(conn, 503, "the server's buffers for requests and answers are full; try again");
     } else {

@@ -563,6 +563,22 @@ def test_connection_limits():
             c.close()
 
 
+def test_buffers_of_all_connections_together_are_bounded():
+    with Server({"http-max-buffers": "1M"}) as s:
+        held = [s.connect() for _ in range(30)]
+        for c in held:  # unfinished heads of 100 kB
+            try:
+                c.sendall(b"GET /healthz?" + b"x" * 100000)
+            except OSError:
+                pass  # refused already
+        until(lambda: s.metric("plumbago_http_refused_total") > 0, "a refusal")
+        check(s.metric("plumbago_http_buffer_bytes") < 2 << 20, "%d bytes held" % s.metric("plumbago_http_buffer_bytes"))
+        for c in held:
+            c.close()
+        until(lambda: s.metric("plumbago_http_buffer_bytes") < 100000, "buffers given back")
+        equal(s.get("/metrics/find", {"query": "*"}).status, 200)
+
+
 def test_query_limits_say_which():
     with Server({"query-max-series": "10", "query-max-targets": "3"}) as s:
         s.feed(["lim.s%d 1 %d" % (i, s.now) for i in range(20)])
