@@ -82,6 +82,30 @@ static void best_width(const uint32_t lengths[65], uint32_t count, struct residu
     }
 }
 
+/* How many of the numbers need how many bits: above BASE, and around zero. */
+static void count_lengths(const uint64_t *numbers, uint32_t count, uint64_t base, uint32_t above[65],
+                          uint32_t around[65])
+{
+    /* Two of each, as a counter cannot be added to again before the last sum is back in memory. */
+    uint32_t other_above[65] = {0}, other_around[65] = {0};
+    uint32_t i = 0;
+
+    for (; i + 2 <= count; i += 2) {
+        above[bit_length(numbers[i] - base)]++;
+        other_above[bit_length(numbers[i + 1] - base)]++;
+        around[bit_length(zigzag((int64_t)numbers[i]))]++;
+        other_around[bit_length(zigzag((int64_t)numbers[i + 1]))]++;
+    }
+    if (i < count) {
+        above[bit_length(numbers[i] - base)]++;
+        around[bit_length(zigzag((int64_t)numbers[i]))]++;
+    }
+    for (i = 0; i <= 64; i++) {
+        above[i] += other_above[i];
+        around[i] += other_around[i];
+    }
+}
+
 struct residuals_plan residuals_plan_packed(const uint64_t *numbers, uint32_t count)
 {
     struct residuals_plan above = {0}, around = {0};
@@ -90,10 +114,7 @@ struct residuals_plan residuals_plan_packed(const uint64_t *numbers, uint32_t co
     if (count == 0)
         return above;
     above.base = number_min(numbers, count);
-    for (uint32_t i = 0; i < count; i++) {
-        lengths_above[bit_length(numbers[i] - above.base)]++;
-        lengths_around[bit_length(zigzag((int64_t)numbers[i]))]++;
-    }
+    count_lengths(numbers, count, above.base, lengths_above, lengths_around);
     best_width(lengths_above, count, &above);
     best_width(lengths_around, count, &around);
     around.base = base_around_zero(around.form);
