@@ -292,6 +292,13 @@ void file_unmap(void *at, size_t len)
         munmap(at, len);
 }
 
+void file_map_prefetch(const void *at, size_t len)
+{
+    size_t within = (uintptr_t)at % (size_t)sysconf(_SC_PAGESIZE);
+
+    madvise((char *)(uintptr_t)at - within, len + within, MADV_WILLNEED);
+}
+
 int file_map_whole(const char *path, struct span *out, struct err *err)
 {
     struct file *f;

@@ -45,17 +45,17 @@ void file_set_hook(const struct file_hook *hook);
 struct file; /* an open file: descriptor and path */
 
 enum file_mode {
-    FILE_READ = 1,      /* open for reading */
+    FILE_READ = 1,       /* open for reading */
     FILE_READ_WRITE = 2, /* open for both */
-    FILE_CREATE = 4,    /* create when missing */
-    FILE_EXCLUSIVE = 8, /* with FILE_CREATE: fail when it exists */
-    FILE_EMPTY = 16,    /* cut to no length */
+    FILE_CREATE = 4,     /* create when missing */
+    FILE_EXCLUSIVE = 8,  /* with FILE_CREATE: fail when it exists */
+    FILE_EMPTY = 16,     /* cut to no length */
 };
 
 /* Open PATH. *out is the caller's, to be given back with file_close(); NULL on failure.
  * ERR_MISSING when the file does not exist and FILE_CREATE was not given. */
 int file_open(const char *path, unsigned mode, struct file **out, struct err *err);
-void file_close(struct file *f); /* NULL is fine */
+void file_close(struct file *f);             /* NULL is fine */
 const char *file_path(const struct file *f); /* borrowed until file_close() */
 
 /* Read exactly LEN bytes at OFFSET; ERR_CORRUPT when the file ends before that. */
@@ -87,6 +87,10 @@ enum file_map_mode { FILE_MAP_READ, FILE_MAP_WRITE };
  * *out is to be given back with file_unmap(). */
 int file_map(struct file *f, uint64_t offset, size_t len, enum file_map_mode mode, void **out, struct err *err);
 void file_unmap(void *at, size_t len); /* NULL is fine */
+
+/* These bytes of a mapping will be read in a moment: let the kernel fetch them in one go, whatever
+ * MADV_RANDOM says. Returns at once; a hint, so it cannot fail. */
+void file_map_prefetch(const void *at, size_t len);
 
 /* Map the whole file read-only, without keeping it open. An empty file gives ptr NULL, len 0. */
 int file_map_whole(const char *path, struct span *out, struct err *err);

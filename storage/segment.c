@@ -271,6 +271,7 @@ static enum group_state group_examine(const struct segment *seg, const struct se
 {
     struct group group;
 
+    file_map_prefetch(seg->map.ptr + entry->offset, entry->length);
     if (crc32c(seg->map.ptr + entry->offset, entry->length) != entry->crc)
         return GROUP_BAD_CRC;
     if (group_parts(seg, entry, &group) && ids_fit(&group) && lengths_fit(&group, chunk_bound(seg->info.slots)))
