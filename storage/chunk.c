@@ -23,7 +23,6 @@ static const struct codec *const codecs[] = {&codec_const, &codec_decimal, &code
 enum {
     CODECS = sizeof(codecs) / sizeof(codecs[0]),
     BITMAP_WORDS = CHUNK_SLOTS_MAX / 64,
-    BITMAP_BYTES_MAX = CHUNK_SLOTS_MAX / 8,
 };
 
 struct chunk_encoder {
@@ -55,44 +54,47 @@ static size_t bitmap_bytes(uint32_t slots)
     return (slots + 7) / 8;
 }
 
-/* Copy the values that are not NaN to PRESENT and set their bits in BITMAP (cleared). Returns how many. */
-static uint32_t gather(const double *values, uint32_t slots, double *present, uint8_t *bitmap)
+/* Copy the values that are not NaN to PRESENT and set their bits in BITMAP. Returns how many. */
+static uint32_t gather(const double *values, uint32_t slots, double *present, uint64_t *bitmap)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < slots; i++) {
-        unsigned there = values[i] == values[i];
+    for (uint32_t from = 0; from < slots; from += 64) {
+        uint32_t count = slots - from < 64 ? slots - from : 64;
+        uint64_t word = 0;
 
-        present[n] = values[i];
-        n += there;
-        bitmap[i / 8] |= (uint8_t)(there << i % 8);
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t there = values[from + i] == values[from + i];
+
+            present[n] = values[from + i];
+            n += (uint32_t)there;
+            word |= there << i;
+        }
+        bitmap[from / 64] = word;
     }
     return n;
 }
 
-static bool bitmap_has(const uint8_t *bitmap, uint32_t slot)
-{
-    return bitmap[slot / 8] >> slot % 8 & 1;
-}
-
 /* The end of the run of equal bits that begins at FROM. */
-static uint32_t run_end(const uint8_t *bitmap, uint32_t slots, uint32_t from)
+static uint32_t run_end(const uint64_t *bitmap, uint32_t slots, uint32_t from)
 {
-    bool there = bitmap_has(bitmap, from);
-    uint32_t to = from + 1;
+    uint64_t there = 0 - (bitmap[from / 64] >> from % 64 & 1);
+    uint64_t changes = (bitmap[from / 64] ^ there) >> from % 64 << from % 64;
+    uint32_t word = from / 64, end;
 
-    while (to < slots && bitmap_has(bitmap, to) == there)
-        to++;
-    return to;
+    while (changes == 0 && (word + 1) * 64 < slots)
+        changes = bitmap[++word] ^ there;
+    end = changes == 0 ? slots : word * 64 + (uint32_t)__builtin_ctzll(changes);
+    return end < slots ? end : slots;
 }
 
 /* Write the runs, the first one absent (and perhaps empty), as long as they take less than LIMIT bytes.
  * Returns the place behind them, NULL when they do not. */
-static uint8_t *put_runs(const uint8_t *bitmap, uint32_t slots, uint8_t *to, size_t limit)
+static uint8_t *put_runs(const uint64_t *bitmap, uint32_t slots, uint8_t *to, size_t limit)
 {
     const uint8_t *start = to;
 
-    if (bitmap_has(bitmap, 0))
+    if (bitmap[0] & 1)
         *to++ = 0;
     for (uint32_t from = 0, end; from < slots; from = end) {
         end = run_end(bitmap, slots, from);
@@ -104,7 +106,7 @@ static uint8_t *put_runs(const uint8_t *bitmap, uint32_t slots, uint8_t *to, siz
 }
 
 /* Write presence to TO and its kind to *KIND. Returns the place behind it. */
-static uint8_t *put_presence(const uint8_t *bitmap, uint32_t slots, uint32_t present, uint8_t *to, uint8_t *kind)
+static uint8_t *put_presence(const uint64_t *bitmap, uint32_t slots, uint32_t present, uint8_t *to, uint8_t *kind)
 {
     uint8_t *end;
 
@@ -195,7 +197,7 @@ static size_t encode_payload(struct chunk_encoder *enc, uint32_t n, uint8_t *to,
 
 size_t chunk_encode(struct chunk_encoder *enc, const double *values, uint32_t slots, void *to)
 {
-    uint8_t bitmap[BITMAP_BYTES_MAX] = {0};
+    uint64_t bitmap[BITMAP_WORDS];
     uint8_t *head = to;
     uint8_t *at;
     uint32_t n;
