@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""kill -9 at random instants: every point that was counted is there, each with its right value.
+
+One sender on one connection sends lines whose k-th is known, so "the server has counted n" means: the first n lines.
+While it sends, /metrics is asked again and again, and then the server is killed. After the restart the first n points
+must be there (n as last read), points after those may be there, and no cell may hold anything that was not sent for
+it. The same data directory is used for all kills, so recovery is tested on what recovery has left; few windows may be
+open, so that sealing, and writing again into sealed windows, goes on all the time; each run brings new names.
+
+SEED=n repeats a run (printed on failure), KILLS=n changes how many kills there are (100).
+"""
+
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+import urllib.parse
+
+import harness
+from harness import Failure, Server, check, equal, until
+
+KILLS = int(os.environ.get("KILLS", "100"))
+BASE_SERIES = 80
+NEW_SERIES = 20
+TICKS = 300  # of a run; a tick is a second, and a window 120 or so
+SENDING_S = 0.3
+
+
+def base_name(i):
+    return "crash.base.s%03d" % i
+
+
+def new_name(run, i):
+    return "crash.run%03d.m%02d" % (run, i)
+
+
+def value_of(name, t):
+    """What a cell gets the first time: different for neighbours in every direction, and exact in a double."""
+    return (sum(name.encode()) * 7919 + t * 31) % 1000003 / 8
+
+
+class Run:
+    """What one run sends, in order: (name, time, value)."""
+
+    def __init__(self, number, start, rng, model):
+        self.number = number
+        self.start = start
+        self.end = start + TICKS
+        self.names = [base_name(i) for i in range(BASE_SERIES)] + [new_name(number, i) for i in range(NEW_SERIES)]
+        self.points = []
+        late = rng.choice(model.runs) if model.runs else None
+        for t in range(self.start, self.end):
+            self.points += [(name, t, value_of(name, t)) for name in self.names]
+            if t % 7 == 0 and late:
+                self.points += [self.late_point(rng, late) for _ in range(20)]
+        self.text = "".join("%s %r %d\n" % (name, value, t) for name, t, value in self.points).encode()
+
+    def late_point(self, rng, old):
+        """Another value for a cell of an earlier run, whose windows are probably sealed."""
+        name = old.names[rng.randrange(len(old.names))]
+        t = rng.randrange(old.start, old.end)
+        return name, t, value_of(name, t) + 1 + self.number
+
+
+class Model:
+    """What may be in the cells."""
+
+    def __init__(self):
+        self.runs = []
+        self.allowed = {}  # (name, time): set of values; None stands for an empty cell
+
+    def account(self, run, counted):
+        for k, (name, t, value) in enumerate(run.points):
+            cell = (name, t)
+            if k < counted:
+                self.allowed[cell] = {value}
+            else:
+                self.allowed[cell] = self.allowed.get(cell, {None}) | {value}
+        self.runs.append(run)
+
+    def check_run(self, server, run):
+        """All cells of RUN, as /render gives them."""
+        cells = 0
+        for pattern in ("crash.base.*", "crash.run%03d.*" % run.number):
+            for name, values in raw(server, pattern, run.start, run.end).items():
+                for t, got in zip(range(run.start, run.end), values):
+                    allowed = self.allowed.get((name, t), {None})
+                    check(got in allowed, "%s at %d is %r, not one of %r" % (name, t, got, allowed))
+                    cells += got is not None
+        must = sum(1 for name in run.names for t in range(run.start, run.end) if None not in self.allowed[name, t])
+        check(cells >= must, "only %d of %d cells of run %d are there" % (cells, must, run.number))
+        return cells
+
+
+def raw(server, pattern, start, end):
+    """{name: values of the seconds START..END-1}."""
+    query = urllib.parse.urlencode({"target": pattern, "from": start - 1, "until": end - 1, "format": "raw"})
+    answer = server.get("/render?" + query)
+    equal(answer.status, 200, "status of render of %s" % pattern)
+    found = {}
+    for line in answer.text.splitlines():
+        head, _, values = line.rpartition("|")
+        name, first, last, step = head.rsplit(",", 3)
+        equal((int(first), int(last), int(step)), (start, end, 1), "start, end and step of %s" % name)
+        found[name] = [None if v == "None" else float(v) for v in values.split(",")]
+    return found
+
+
+class Sender(threading.Thread):
+    """Sends a run's text so that it takes about SENDING_S, until it is done or the server is gone."""
+
+    def __init__(self, address, text):
+        super().__init__(daemon=True)
+        self.address = address
+        self.text = text
+        self.start()
+
+    def run(self):
+        piece = 4096 + 7
+        pause = SENDING_S / (len(self.text) / piece)
+        try:
+            with harness.socket.create_connection(self.address) as c:
+                for at in range(0, len(self.text), piece):
+                    c.sendall(self.text[at : at + piece])
+                    time.sleep(pause)
+        except OSError:
+            pass
+
+
+def send_and_kill(server, run, rng):
+    """Returns how many points the server had counted at the last question before the kill."""
+    connection = server.http()
+    counted = 0
+    kill_at = time.monotonic() + rng.uniform(0, SENDING_S * 1.2)
+    sender = Sender(server.address("carbon"), run.text)
+    while time.monotonic() < kill_at:
+        answer = server.request("GET", "/metrics", connection=connection)
+        counted = int(harness.parse_metrics(answer.text)['plumbago_points_received_total{protocol="tcp"}'])
+    server.kill()
+    sender.join()
+    connection.close()
+    return counted
+
+
+def kill_at_start(server, rng):
+    """Kill while it recovers."""
+    server.launch()
+    time.sleep(rng.uniform(0, 0.05))
+    server.kill()
+
+
+def crash_server():
+    conf = tempfile.mkdtemp(prefix="plumbago-schemas-")
+    path = os.path.join(conf, "storage-schemas.conf")
+    with open(path, "w") as f:
+        f.write("[all]\npattern = .*\nretentions = 1s:7d\n")
+    return conf, Server({"schemas": path, "seal-grace": 0, "max-open-windows": 6, "sync-interval": 20, "self-metrics": "off"})
+
+
+def kill_many_times(server, rng):
+    model = Model()
+    start = server.now - 500000
+    counted_in_all = 0
+    for number in range(KILLS):
+        run = Run(number, start + number * TICKS, rng, model)
+        counted = send_and_kill(server, run, rng)
+        counted_in_all += counted
+        model.account(run, counted)
+        if rng.randrange(8) == 0:
+            kill_at_start(server, rng)
+        server.restart()
+        model.check_run(server, run)
+        if number % 25 == 24 or number == KILLS - 1:
+            for old in model.runs:
+                model.check_run(server, old)
+    check(counted_in_all > KILLS * 100, "only %d points were counted before the kills" % counted_in_all)
+    equal(server.metric("plumbago_damaged_chunks_total"), 0, "damaged chunks")
+    check(sum(server.metric_all("plumbago_segments").values()) > 0, "nothing was sealed")
+    return counted_in_all
+
+
+def test_points_that_were_counted_survive_kill_9():
+    seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+    conf, server = crash_server()
+    try:
+        with server:
+            counted = kill_many_times(server, random.Random(seed))
+        print("  %d kills, %d points counted before them, SEED=%d" % (KILLS, counted, seed))
+    except Failure as e:
+        raise Failure("SEED=%d: %s\n%s" % (seed, e, server.log()[-3000:] if os.path.exists(server.log_path) else ""))
+    finally:
+        shutil.rmtree(conf, ignore_errors=True)
+
+
+def test_a_graceful_stop_loses_nothing_that_has_arrived():
+    """SIGTERM while lines are on their way: all that the kernel has taken when it comes are stored."""
+    with Server() as server:
+        lines = ["stop.m%d %d %d" % (i % 100, i, server.now - 60 * (i // 100)) for i in range(20000)]
+        server.send(lines)
+        equal(server.stop(), 0, "exit status")
+        server.restart()
+        for m in (0, 50, 99):
+            got = server.points("stop.m%d" % m, from_=server.now - 60 * 200 - 1, until=server.now)
+            want = {server.now - 60 * (i // 100): i for i in range(m, 20000, 100)}
+            equal(got, want, "stop.m%d" % m)
+
+
+if __name__ == "__main__":
+    harness.main(__name__)
