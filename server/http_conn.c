@@ -197,7 +197,7 @@ static void request_done(struct conn *conn)
 static void conn_finish(struct conn *conn)
 {
     struct http_server *http = conn->http;
-    bool linger = conn->linger || (conn->last && conn->in.len != 0);
+    bool linger = conn->linger || (conn->last && conn->in.len > conn->used);
 
     request_done(conn);
     exchange_free(conn->x);
@@ -211,6 +211,7 @@ static void conn_finish(struct conn *conn)
     if (linger) {
         shutdown(conn->fd, SHUT_WR);
         buf_release(&conn->in);
+        conn->used = 0;
         conn_phase(conn, CONN_LINGER, LINGER_S);
     } else {
         conn_phase(conn, CONN_IDLE, http->options.idle_s);
@@ -367,7 +368,18 @@ static void conn_dispatch(struct conn *conn)
     conn_reply(conn);
 }
 
-/* Use what is in .in for the body. */
+/* What has come and is not yet used. */
+static struct span waiting(const struct conn *conn)
+{
+    return span_cut(buf_span(&conn->in), conn->used, conn->in.len);
+}
+
+static bool has_waiting(const struct conn *conn)
+{
+    return conn->in.len > conn->used;
+}
+
+/* Use what waits for the body. */
 static void conn_body(struct conn *conn)
 {
     struct exchange *x = conn->x;
@@ -375,7 +387,7 @@ static void conn_body(struct conn *conn)
 
     x->body.max = conn->http->options.body_max;
     if (x->request.head.chunked) {
-        ssize_t n = http_chunked_feed(&conn->chunked, buf_span(&conn->in), &x->body);
+        ssize_t n = http_chunked_feed(&conn->chunked, waiting(conn), &x->body);
 
         if (n < 0) {
             STAT_ADD(conn->http, bad_requests, 1);
@@ -384,8 +396,10 @@ static void conn_body(struct conn *conn)
         }
         used = (size_t)n;
     } else {
-        used = conn->in.len < conn->body_left ? conn->in.len : (size_t)conn->body_left;
-        buf_add(&x->body, conn->in.ptr, used);
+        struct span part = span_cut(waiting(conn), 0, (size_t)conn->body_left);
+
+        used = part.len;
+        buf_add_span(&x->body, part);
         conn->body_left -= used;
     }
     if (x->body.failed) {
@@ -393,49 +407,26 @@ static void conn_body(struct conn *conn)
         conn_fail(conn, 413, "the body is longer than http-max-body allows");
         return;
     }
-    if (used != 0)
-        memmove(conn->in.ptr, conn->in.ptr + used, conn->in.len - used);
-    conn->in.len -= used;
+    conn->used += used;
     conn->deadline_ns =
         conn->began_ns + (conn->http->options.receive_s + (int64_t)(x->body.len / RATE_BYTES)) * SECOND_NS;
     if (x->request.head.chunked ? conn->chunked.state == CHUNK_DONE : conn->body_left == 0)
         conn_dispatch(conn);
 }
 
-/* Look whether .in holds a whole head, and take it. */
-static void conn_head(struct conn *conn)
+/* A whole head of LEN bytes waits: take it, and say what is wrong with it or go on to the body. */
+static void conn_take_head(struct conn *conn, size_t len)
 {
     struct http_server *http = conn->http;
-    size_t blank = http_blank(buf_span(&conn->in));
-    const char *why = NULL;
+    const char *why = "no memory for the request";
 
-    if (blank != 0) {
-        conn->seen = 0;
-        memmove(conn->in.ptr, conn->in.ptr + blank, conn->in.len - blank);
-        conn->in.len -= blank;
-    }
-    if (conn->in.len == 0)
-        return;
-    size_t len = http_head_length(buf_span(&conn->in), &conn->seen);
-
-    if (len > http->options.head_max || (len == 0 && conn->in.len > http->options.head_max)) {
-        STAT_ADD(http, bad_requests, 1);
-        conn_fail(conn, 431, "request line and headers are longer than http-max-header allows");
-        return;
-    }
-    if (len == 0) {
-        if (conn->state == CONN_IDLE)
-            conn_phase(conn, CONN_HEAD, http->options.receive_s);
-        return;
-    }
-    conn->seen = 0;
     if ((conn->x = exchange_new(conn)) == NULL) {
         conn_close(conn);
         return;
     }
-    buf_add(&conn->x->head, conn->in.ptr, len);
-    memmove(conn->in.ptr, conn->in.ptr + len, conn->in.len - len);
-    conn->in.len -= len;
+    buf_add_span(&conn->x->head, span_cut(waiting(conn), 0, len));
+    conn->used += len;
+    conn->seen = 0;
     struct http_head *head = &conn->x->request.head;
     int status = conn->x->head.failed ? 503 : http_head_parse(buf_span(&conn->x->head), head, &why);
 
@@ -445,12 +436,12 @@ static void conn_head(struct conn *conn)
     }
     if (status != 0) {
         STAT_ADD(http, bad_requests, 1);
-        conn_fail(conn, status, why == NULL ? "no memory" : why);
+        conn_fail(conn, status, why);
         return;
     }
     conn->body_left = head->content_length;
     conn->chunked = (struct http_chunked){0};
-    if (head->expects_continue && (head->chunked || conn->body_left > conn->in.len)) {
+    if (head->expects_continue && (head->chunked || conn->body_left > waiting(conn).len)) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         ssize_t n = send(conn->fd, go_on, sizeof(go_on) - 1, MSG_NOSIGNAL);
 
@@ -459,22 +450,49 @@ static void conn_head(struct conn *conn)
     conn_phase(conn, CONN_BODY, http->options.receive_s);
 }
 
-/* Go on with what is in .in until more must come or an answer is under way. */
+/* Look whether a whole head waits, and take it. */
+static void conn_head(struct conn *conn)
+{
+    struct http_server *http = conn->http;
+    size_t blank = http_blank(waiting(conn));
+
+    if (blank != 0) {
+        conn->used += blank;
+        conn->seen = 0;
+    }
+    if (!has_waiting(conn))
+        return;
+    size_t len = http_head_length(waiting(conn), &conn->seen);
+
+    if (len > http->options.head_max || (len == 0 && waiting(conn).len > http->options.head_max)) {
+        STAT_ADD(http, bad_requests, 1);
+        conn_fail(conn, 431, "request line and headers are longer than http-max-header allows");
+    } else if (len != 0) {
+        conn_take_head(conn, len);
+    } else if (conn->state == CONN_IDLE) {
+        conn_phase(conn, CONN_HEAD, http->options.receive_s);
+    }
+}
+
+/* Go on with what waits until more must come or an answer is under way. */
 static void conn_pump(struct conn *conn)
 {
-    enum conn_state before;
-
     do {
-        before = conn->state;
-        if (before == CONN_IDLE || before == CONN_HEAD)
+        if (conn->state == CONN_IDLE || conn->state == CONN_HEAD)
             conn_head(conn);
         if (conn->state == CONN_BODY)
             conn_body(conn);
-    } while (conn->state == CONN_IDLE && conn->in.len != 0);
+    } while (conn->state == CONN_IDLE && has_waiting(conn));
+    if (conn->state == CONN_DEAD)
+        return;
+    /* Once for all requests that came together: else a client could make us move its bytes again for each of them. */
+    if (has_waiting(conn) && conn->used != 0)
+        memmove(conn->in.ptr, conn->in.ptr + conn->used, waiting(conn).len);
+    conn->in.len -= conn->used;
+    conn->used = 0;
     if (conn->state == CONN_IDLE)
         buf_release(&conn->in); /* ten thousand idle connections hold no buffers */
-    if (conn->state != CONN_DEAD)
-        conn_account(conn);
+    conn_account(conn);
 }
 
 /* The client has closed its side. One that asked for the connection to be closed may wait for its answer all the same

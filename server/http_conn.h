@@ -52,8 +52,9 @@ struct conn {
     struct peer *peer; /* NULL on the admin door */
     struct sockaddr_storage address;
 
-    struct buf in; /* received and not yet used */
-    size_t seen;   /* of .in, by http_head_length() */
+    struct buf in; /* received */
+    size_t used;   /* of .in, from its start; not 0 only within conn_pump() */
+    size_t seen;   /* of what is not used, by http_head_length() */
     struct exchange *x;
     uint64_t body_left; /* of a body with a length */
     struct http_chunked chunked;
