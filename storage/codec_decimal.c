@@ -10,7 +10,9 @@
  *
  * The test is exact: an integer up to 2^53 and a power of ten up to 10^22 are both exact as doubles, so
  * their quotient is the correctly rounded one, which is what every parser gives for that decimal. The
- * decoder divides again. (Multiplying by 10^-e would not be exact.) A few values of a row may be something
+ * decoder divides again. (Multiplying by 10^-e would not be exact.) Rates that a collector made by dividing
+ * an integer by the seconds of its interval go the same way: one more scale is a week's seconds, which all
+ * intervals divide, and 3, 7, 9, 60, 3600 ... with it. A few values of a row may be something
  * else (an infinity, -0.0, a quotient): they are exceptions, with their place and their 8 bytes, and stand
  * as the integer before them in the stream.
  *
@@ -27,19 +29,22 @@
 #include <math.h>
 
 enum {
-    EXPONENT_MAX = 17, /* with 2^53 of integer there is no value behind */
-    SAMPLES = 16,      /* values that are asked for their exponent */
-    RETRIES = 4,       /* passes with another exponent */
-    FEW = 64,          /* one exception in so many is no reason for another exponent */
-    EXCEPTIONS = 16,   /* more than one in so many: these are no decimals */
-    BITS_TRIED = 36,   /* bits a value from which on the doubles' own bits are tried too */
+    SCALE_DECIMAL_MAX = 17, /* of the powers of ten that are tried: with 2^53 of integer there is no value behind */
+    SCALE_NONE = -1,
+    SAMPLES = 16,    /* values that are asked for their scale */
+    RETRIES = 4,     /* passes with another scale */
+    FEW = 64,        /* one exception in so many is no reason for another scale */
+    EXCEPTIONS = 16, /* more than one in so many: these are no decimals */
+    BITS_TRIED = 36, /* bits a value from which on the doubles' own bits are tried too */
     MEDIAN_OF = 9,
     SPREAD_OF = 64,  /* numbers that are asked for their distance from the median */
     SPREAD_SURE = 1, /* bits: an order that looks worse by that is worse */
 };
 
-static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+/* What integers are divided by: 10^0 .. 10^22, the seconds of a week (DECIMAL_WEEK). */
+static const double scales[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 604800};
+static_assert(sizeof(scales) / sizeof(scales[0]) == DECIMAL_WEEK + 1, "docs/format.md lists them");
 
 /* ---- values -> integers ---- */
 
@@ -55,38 +60,36 @@ static inline bool decimal_try(double v, double power, int64_t *integer)
     return value_bits((double)*integer / power) == value_bits(v);
 }
 
-/* The least exponent that V has; EXPONENT_MAX + 1 for none. */
-static int exponent_of(double v)
+/* The first scale by which V is an integer. */
+static int scale_of(double v)
 {
     int64_t integer;
-    int e = 0;
 
-    while (e <= EXPONENT_MAX && !decimal_try(v, powers[e], &integer))
-        e++;
-    return e;
+    for (int scale = 0; scale <= SCALE_DECIMAL_MAX; scale++)
+        if (decimal_try(v, scales[scale], &integer))
+            return scale;
+    return decimal_try(v, scales[DECIMAL_WEEK], &integer) ? DECIMAL_WEEK : SCALE_NONE;
 }
 
-/* What most values of a row need, by samples; false when they are no decimals. */
-static bool exponent_guess(const double *values, uint32_t n, int *exponent)
+/* What most values of a row need, by samples; SCALE_NONE when they are nothing of the kind. */
+static int scale_guess(const double *values, uint32_t n)
 {
     uint32_t step = n / SAMPLES + 1, samples = 0, without = 0;
+    int highest = 0;
 
-    *exponent = 0;
     for (uint32_t i = 0; i < n; i += step, samples++) {
-        int e = exponent_of(values[i]);
+        int scale = scale_of(values[i]);
 
-        if (e > EXPONENT_MAX)
-            without++;
-        else if (e > *exponent)
-            *exponent = e;
+        without += scale == SCALE_NONE;
+        highest = scale > highest ? scale : highest;
     }
-    return without <= samples / 2;
+    return without <= samples / 2 ? highest : SCALE_NONE;
 }
 
-/* The integers at that exponent. Returns how many exceptions there are; stops early when they are too many. */
-static uint32_t integers_at(struct codec_scratch *scratch, const double *values, uint32_t n, int exponent)
+/* The integers by that scale. Returns how many exceptions there are; stops early when they are too many. */
+static uint32_t integers_at(struct codec_scratch *scratch, const double *values, uint32_t n, int scale)
 {
-    double power = powers[exponent];
+    double power = scales[scale];
     uint32_t exceptions = 0;
     int64_t before = 0;
 
@@ -105,38 +108,36 @@ static uint32_t integers_at(struct codec_scratch *scratch, const double *values,
     return exceptions;
 }
 
-/* The largest exponent that some of the exceptions need; 0 when none has any. */
-static int exponent_of_exceptions(const struct codec_scratch *scratch, const double *values, uint32_t exceptions)
+/* The highest scale that some of the exceptions need; SCALE_NONE when none has any. */
+static int scale_of_exceptions(const struct codec_scratch *scratch, const double *values, uint32_t exceptions)
 {
-    int highest = 0;
+    int highest = SCALE_NONE;
 
     for (uint32_t i = 0; i < exceptions && i < SAMPLES; i++) {
-        int e = exponent_of(values[scratch->exceptions[i]]);
+        int scale = scale_of(values[scratch->exceptions[i]]);
 
-        if (e <= EXPONENT_MAX && e > highest)
-            highest = e;
+        highest = scale > highest ? scale : highest;
     }
     return highest;
 }
 
-/* Turn the values to integers over a power of ten; false when they are no decimals. */
-static bool integers_decimal(struct codec_scratch *scratch, const double *values, uint32_t n, int *exponent,
-                             uint32_t *exceptions)
+/* Turn the values to integers by one scale. Returns it, or SCALE_NONE. */
+static int integers_scaled(struct codec_scratch *scratch, const double *values, uint32_t n, uint32_t *exceptions)
 {
-    if (!exponent_guess(values, n, exponent))
-        return false;
-    for (int i = 0; i < RETRIES; i++) {
-        int higher;
+    int scale = scale_guess(values, n), higher = scale;
 
-        *exceptions = integers_at(scratch, values, n, *exponent);
+    if (scale == SCALE_NONE)
+        return SCALE_NONE;
+    for (int i = 0; i < RETRIES && higher >= scale; i++) {
+        scale = higher;
+        *exceptions = integers_at(scratch, values, n, scale);
         if (*exceptions <= n / FEW)
-            return true;
-        higher = exponent_of_exceptions(scratch, values, *exceptions);
-        if (higher <= *exponent)
+            return scale;
+        higher = scale_of_exceptions(scratch, values, *exceptions);
+        if (higher == scale)
             break;
-        *exponent = higher;
     }
-    return *exceptions <= n / EXCEPTIONS;
+    return *exceptions <= n / EXCEPTIONS ? scale : SCALE_NONE;
 }
 
 /* The bits of a double as an integer that grows with it; its own inverse. */
@@ -313,12 +314,11 @@ static bool encode(struct codec_scratch *scratch, const double *values, uint32_t
 {
     uint32_t exceptions;
     struct plan plan;
-    int exponent;
-    bool decimal = integers_decimal(scratch, values, n, &exponent, &exceptions);
+    int scale = integers_scaled(scratch, values, n, &exceptions);
 
-    if (decimal)
-        plan = plan_integers(scratch, n, (uint8_t)exponent, exceptions);
-    if (!decimal ||
+    if (scale != SCALE_NONE)
+        plan = plan_integers(scratch, n, (uint8_t)scale, exceptions);
+    if (scale == SCALE_NONE ||
         (plan.residuals.bits > (double)n * BITS_TRIED && (double)n * bits_of_range(values, n) < plan.residuals.bits)) {
         integers_bits(scratch, values, n);
         plan = plan_integers(scratch, n, DECIMAL_BITS, 0);
@@ -409,7 +409,7 @@ static const uint8_t small_bits[] = {0, 46, 43, 40, 36, 33, 30, 26};
 
 static void divide_small(double *values, uint32_t n, uint8_t scale)
 {
-    double power = powers[scale];
+    double power = scales[scale];
     double high = bits_value(value_bits(1 / power) >> small_bits[scale] << small_bits[scale]);
     double low = (1 - high * power) / power;
     const pair by_high = {high, high}, by_low = {low, low};
@@ -440,7 +440,7 @@ static void to_values(const struct sums *sums, const uint64_t *residuals, uint32
     if (scale < sizeof(small_bits) && used >> small_bits[scale] == 0)
         divide_small(out, n, scale);
     else
-        divide(out, n, powers[scale]);
+        divide(out, n, scales[scale]);
 }
 
 /* Read the list of exceptions. With OUT, put them in their places. */
@@ -476,7 +476,7 @@ static bool decode(struct span bytes, uint32_t n, double *out)
     sums.divisor = more & DECIMAL_DIVISOR ? read_varint(&in) : 1;
     sums.difference = sums.order == 2 ? (uint64_t)unzigzag(read_varint(&in)) : 0;
     if (in.bad || sums.order > 2 || sums.order > n || more & ~DECIMAL_MORE_MASK ||
-        (scale != DECIMAL_BITS && scale >= sizeof(powers) / sizeof(powers[0])))
+        (scale != DECIMAL_BITS && scale >= sizeof(scales) / sizeof(scales[0])))
         return false;
     exceptions = in;
     if (more & DECIMAL_EXCEPTIONS)

@@ -37,7 +37,8 @@ enum residuals_form {
 
 /* First byte of the decimal codec. */
 enum decimal_head {
-    DECIMAL_SCALE_MASK = 0x1f, /* digits behind the point, or DECIMAL_BITS */
+    DECIMAL_SCALE_MASK = 0x1f, /* 0..22 digits behind the point, or one of the next two */
+    DECIMAL_WEEK = 23,         /* the integers are divided by the seconds of a week, 604,800 */
     DECIMAL_BITS = 31,         /* the integers are the doubles' own bits, in the doubles' order */
     DECIMAL_ORDER_SHIFT = 5,   /* two bits: 0 plain, 1 differences, 2 differences of differences */
     DECIMAL_MORE = 0x80,       /* a byte of enum decimal_more follows */
@@ -172,7 +173,7 @@ struct series_log_rule_record {
 };
 static_assert(sizeof(struct series_log_rule_record) == 32, "no padding goes to disk");
 
-/* ---- Grid: DIR/pNNNNN-tN/w<start>-g<generation>-b<block>.grid ---- */
+/* ---- Grid: DIR/pNNNNN-tN/w<start>-n<number>-b<block>.grid ---- */
 
 enum {
     GRID_MAGIC = 0x44524750, /* "PGRD" */
@@ -223,20 +224,22 @@ struct manifest_header {
 static_assert(sizeof(struct manifest_header) == 16, "no padding goes to disk");
 
 enum manifest_type {
-    MANIFEST_SEAL = 1, /* the segment exists and takes the place of the grids of its generation */
-    MANIFEST_DROP = 2, /* the segment, or the grids, of this generation are no more */
-    MANIFEST_ROLL = 3, /* the tier is rolled up to the end of this span; with a generation: its segment is live */
+    MANIFEST_SEAL = 1,  /* the segment exists and takes the place of the grids of its number */
+    MANIFEST_DROP = 2,  /* the segment, or the grids, of this number are no more */
+    MANIFEST_ROLL = 3,  /* the tier is rolled up to the end of this span; with a number: its segment is live */
+    MANIFEST_MERGE = 4, /* the segment exists; the drops that follow take away what it was made of */
 };
 
 struct manifest_record {
-    uint32_t crc;  /* CRC32C of the rest of the record */
-    uint16_t type; /* enum manifest_type */
+    uint32_t crc; /* CRC32C of the rest of the record */
+    uint8_t type; /* enum manifest_type */
     uint8_t tier;
-    uint8_t reserved;
+    uint8_t index; /* of this record in its change, and of the last one: all of a change count, or none */
+    uint8_t last;
     uint32_t policy;
     uint32_t slots;
     int64_t start_s;
-    uint64_t generation;
+    uint64_t number; /* of a window and its segment: the generation; of a merged segment: its own */
 };
 static_assert(sizeof(struct manifest_record) == 32, "no padding goes to disk");
 

@@ -109,6 +109,21 @@ Test(codec_decimal, finds_the_common_divisor)
     cr_assert_lt(round_trip(1000), 1000 * 4 / 8 + 40);
 }
 
+Test(codec_decimal, takes_rates_over_an_interval)
+{
+    const double intervals[] = {3, 6, 7, 9, 15, 30, 60, 300, 3600, 86400, 604800};
+
+    for (unsigned k = 0; k < sizeof(intervals) / sizeof(intervals[0]); k++) {
+        struct shape_rng rng = shape_rng(k + 1);
+
+        for (uint32_t i = 0; i < 1000; i++)
+            values[i] = (double)shape_between(&rng, -2000, 2000) / intervals[k];
+        for (uint32_t i = 0; i < 1000; i++)
+            values[i] = values[i] == 0 ? 0 : values[i];
+        cr_assert_lt(round_trip(1000), 1000 * 12 / 8 + 50, "a divisor of %g", intervals[k]);
+    }
+}
+
 Test(codec_decimal, takes_differences_where_they_are_smaller)
 {
     struct shape_rng rng = shape_rng(5);
