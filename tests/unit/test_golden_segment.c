@@ -98,7 +98,7 @@ Test(golden_segment, of_version_1_is_read)
     static const char path[] = "tests/golden/segment-1.seg";
     static const char *const codecs[ROWS] = {"const",   "decimal", "decimal", "decimal", "decimal",
                                              "decimal", "decimal", "gorilla", "raw",     "decimal",
-                                             "decimal", "decimal", "decimal"};
+                                             "decimal", "decimal", "decimal", "decimal"};
     struct segment_check check;
     struct segment *seg;
     struct err err;
