@@ -1,4 +1,5 @@
-/* name_tree_int.h - the name tree's inside, for name_tree.c (writing) and name_tree_find.c (reading).
+/* name_tree_int.h - the name tree's inside, for name_tree.c (writing), name_tree_kids.c (blocks of children)
+ * and name_tree_find.c (reading).
  *
  * See name_tree.c for the picture. */
 #ifndef PLUMBAGO_STORAGE_NAME_TREE_INT_H
@@ -24,6 +25,9 @@ enum {
 /* else a leaf: the id of its series */
 
 #define NO_SERIES UINT32_MAX
+
+/* The sorts of ids that the tree's heap recycles. */
+enum id_kind { ID_COMPONENT, ID_BRANCH };
 
 /* The children of a branch. A pair (component, ref) stays at its index for as long as the block lives; its
  * component never changes, its ref may (atomic). */
@@ -124,6 +128,21 @@ static inline uint32_t kids_count(const struct kids *kids)
 
 /* Where the ref of the child with COMPONENT stands, or NULL. Any thread. */
 uint32_t *kids_find(const struct kids *kids, uint32_t component);
+
+/* ---- name_tree_kids.c; writer ---- */
+
+/* Add a child to B; takes a reference to the component. False when memory is short: nothing changed. */
+bool branch_add(struct name_tree *tree, struct branch *b, uint32_t component, uint32_t ref);
+
+/* Replace the block of B by one without gaps and with room for EXTRA more. False when memory is short. */
+bool kids_rebuild(struct name_tree *tree, struct branch *b, uint32_t extra);
+
+/* Give up the components of children that are gone (ALL: of every child) in a block that goes away. NULL is
+ * fine. */
+void kids_unref(struct name_tree *tree, const struct kids *kids, bool all);
+
+/* Free a block that no reader can see, or retire one that some may (SEEN). NULL is fine. */
+void kids_let_go(struct name_tree *tree, struct kids *kids, bool seen);
 
 static inline uint32_t ref_load(const uint32_t *ref)
 {
