@@ -190,29 +190,37 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 /* The largest number that divides all distances from the first integer; 1 when they are all 0. */
 static uint64_t common_divisor(const uint64_t *integers, uint32_t n)
 {
-    uint64_t divisor = 0;
+    uint64_t odd = 0, all = 0;
+    unsigned zeros;
 
-    for (uint32_t i = 1; i < n && divisor != 1; i++) {
-        int64_t distance = (int64_t)(integers[i] - integers[0]);
+    for (uint32_t i = 1; i < n; i++)
+        all |= integers[i] - integers[0];
+    if (all == 0)
+        return 1;
+    /* Powers of two (pages, blocks) are the most usual divisors, and what is left is 1 then. */
+    zeros = (unsigned)__builtin_ctzll(all);
+    for (uint32_t i = 1; i < n && odd != 1; i++) {
+        int64_t distance = (int64_t)(integers[i] - integers[0]) >> zeros;
         uint64_t size = distance < 0 ? 0 - (uint64_t)distance : (uint64_t)distance;
 
-        if (divisor == 0 || size % divisor != 0)
-            divisor = gcd(size, divisor);
+        if (odd == 0 || size % odd != 0)
+            odd = gcd(size, odd);
     }
-    return divisor == 0 ? 1 : divisor;
+    return odd << zeros;
 }
 
 /* Fill in the residuals of all orders; n numbers of order 0, one less of each further one. */
 static void all_orders(struct codec_scratch *scratch, uint32_t n, uint64_t first, uint64_t divisor)
 {
     uint64_t *x = scratch->residuals[0], *d = scratch->residuals[1], *dd = scratch->residuals[2];
+    unsigned zeros = (unsigned)__builtin_ctzll(divisor);
+    int64_t odd = (int64_t)(divisor >> zeros);
 
-    if (divisor == 1)
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = (uint64_t)((int64_t)(scratch->integers[i] - first) >> zeros);
+    if (odd != 1)
         for (uint32_t i = 0; i < n; i++)
-            x[i] = scratch->integers[i] - first;
-    else
-        for (uint32_t i = 0; i < n; i++)
-            x[i] = (uint64_t)((int64_t)(scratch->integers[i] - first) / (int64_t)divisor);
+            x[i] = (uint64_t)((int64_t)x[i] / odd);
     for (uint32_t i = 1; i < n; i++)
         d[i - 1] = x[i] - x[i - 1];
     for (uint32_t i = 2; i < n; i++)

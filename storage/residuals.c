@@ -63,13 +63,12 @@ static void best_width(const uint32_t lengths[65], uint32_t count, struct residu
 {
     uint32_t patches = 0;
     double apart = 0;
+    int longest = 64;
 
-    unsigned width = 64;
-
+    while (longest > 0 && lengths[longest] == 0)
+        longest--;
     plan->bits = INFINITY;
-    while (width > 0 && lengths[width] == 0)
-        width--;
-    for (width++; width-- > 0 && patches <= count / PATCH_SHARE;) {
+    for (int width = longest; width >= 0 && patches <= count / PATCH_SHARE; width--) {
         double bits = (double)count * width + apart;
 
         if (bits <= plan->bits) {
@@ -78,7 +77,7 @@ static void best_width(const uint32_t lengths[65], uint32_t count, struct residu
             plan->patches = patches;
         }
         patches += lengths[width];
-        apart += lengths[width] * patch_bits(width);
+        apart += lengths[width] * patch_bits((unsigned)width);
     }
 }
 
@@ -463,8 +462,14 @@ static bool get_symbols(struct reader *in, const struct residuals_plan *plan, ui
     uint8_t symbols[CHUNK_SLOTS_MAX];
     struct ans_model model;
 
-    if (in->bad || count == 0 || !model_of(plan, &model) || !unpack(low, count, plan->low_bits, plan->base, out) ||
-        !ans_get(&model, reader_rest(in), count, symbols))
+    if (in->bad || count == 0 || !model_of(plan, &model) || !ans_get(&model, reader_rest(in), count, symbols))
+        return false;
+    if (plan->low_bits == 0) {
+        for (uint32_t i = 0; i < count; i++)
+            out[i] = plan->base + symbols[i];
+        return true;
+    }
+    if (!unpack(low, count, plan->low_bits, plan->base, out))
         return false;
     for (uint32_t i = 0; i < count; i++)
         out[i] += (uint64_t)symbols[i] << plan->low_bits;
