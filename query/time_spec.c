@@ -42,9 +42,11 @@ static bool all_digits(struct span s)
 static bool small_int(struct span s, int *out)
 {
     *out = 0;
+    if (!all_digits(s) || s.len > 8)
+        return false;
     for (size_t i = 0; i < s.len; i++)
         *out = *out * 10 + (s.ptr[i] - '0');
-    return all_digits(s) && s.len <= 8;
+    return true;
 }
 
 static size_t find_text(struct span s, const char *text)

@@ -95,6 +95,7 @@ Test(time_spec, reads_clocks_and_days)
     refused("sep");
     refused("20150902 08:50");
     refused("//");
+    refused("1/1/99999999999999999999");
 }
 
 Test(time_spec, follows_the_zone_of_the_request)
