@@ -6,6 +6,8 @@ static const struct format formats[] = {
     {"csv", "text/csv", false, format_csv},
     {"dygraph", "application/json", true, format_dygraph},
     {"rickshaw", "application/json", true, format_rickshaw},
+    {"pickle", "application/pickle", false, format_pickle},
+    {"msgpack", "application/x-msgpack", false, format_msgpack},
 };
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };

@@ -34,6 +34,10 @@ int format_dygraph(const struct render_options *options, const struct series_lis
                    struct buf *out, struct err *err);
 int format_rickshaw(const struct render_options *options, const struct series_list *list, struct arena *arena,
                     struct buf *out, struct err *err);
+int format_pickle(const struct render_options *options, const struct series_list *list, struct arena *arena,
+                  struct buf *out, struct err *err);
+int format_msgpack(const struct render_options *options, const struct series_list *list, struct arena *arena,
+                   struct buf *out, struct err *err);
 
 /* What datapoints of a series come out of the JSON formats: VALUES[i] at start + i * step. */
 struct points {

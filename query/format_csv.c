@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 /* Quoted when it holds a comma, a quote or a line end. */
 static struct span quoted(struct span name, struct arena *arena)
@@ -26,16 +27,45 @@ static struct span quoted(struct span name, struct arena *arena)
     return needed ? span_of(to, len) : name;
 }
 
-static void put_row(struct span name, const struct tz *tz, int64_t t_s, double v, bool integers, struct buf *out)
+enum { TIME_MAX = 32 };
+
+static char *put_two(char *at, int v, char end)
+{
+    at[0] = (char)('0' + v / 10);
+    at[1] = (char)('0' + v % 10);
+    at[2] = end;
+    return at + 3;
+}
+
+/* ",2015-09-02 13:45:00," by the clock of TZ. Years beyond four digits are printf's. */
+static size_t time_text(const struct tz *tz, int64_t t_s, char to[TIME_MAX])
 {
     struct civil c = civil_of(t_s + tz_offset(tz, t_s));
+    char *at = to;
 
+    if (c.year < 1000 || c.year > 9999)
+        return (size_t)snprintf(to, TIME_MAX, ",%04" PRId64 "-%02d-%02d %02d:%02d:%02d,", c.year, c.month, c.day,
+                                c.hour, c.minute, c.second);
+    *at++ = ',';
+    at += number_i64(c.year, at);
+    *at++ = '-';
+    at = put_two(at, c.month, '-');
+    at = put_two(at, c.day, ' ');
+    at = put_two(at, c.hour, ':');
+    at = put_two(at, c.minute, ':');
+    at = put_two(at, c.second, ',');
+    return (size_t)(at - to);
+}
+
+static void put_row(struct span name, const struct tz *tz, int64_t t_s, double v, bool integers, struct buf *out)
+{
+    if (!buf_reserve(out, name.len + TIME_MAX + NUMBER_MAX + 2))
+        return;
     buf_add_span(out, name);
-    buf_addf(out, ",%04" PRId64 "-%02d-%02d %02d:%02d:%02d,", c.year, c.month, c.day, c.hour, c.minute, c.second);
-    if (integers && !isnan(v) && fabs(v) < 9e15)
-        buf_addf(out, "%.0f", v);
-    else if (!isnan(v) && buf_reserve(out, NUMBER_MAX))
-        out->len += number_repr(v, out->ptr + out->len);
+    out->len += time_text(tz, t_s, out->ptr + out->len);
+    if (!isnan(v))
+        out->len += integers && fabs(v) < 9e15 ? number_i64((int64_t)v, out->ptr + out->len)
+                                               : number_repr(v, out->ptr + out->len);
     buf_add_str(out, "\r\n");
 }
 
