@@ -93,7 +93,7 @@ static bool directory_fits(const struct segment *seg, uint64_t end)
 {
     uint64_t at = sizeof(struct segment_header);
 
-    for (uint32_t i = 0; i < seg->info.groups; i++) {
+    for (uint32_t i = 0; i < seg->info.groups && at <= end; i++) {
         const struct segment_entry *entry = &seg->directory[i];
 
         if (entry->offset != at || entry->length < sizeof(struct segment_group) || entry->length > end - at ||
