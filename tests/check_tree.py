@@ -81,10 +81,16 @@ def storage_is_used_by_its_face():
 
 
 def own_header_comes_first():
-    """Or the folder's private one of that name, x_int.h."""
-    return [f"{path} does not begin with its own header" for path, included in sorted(INCLUDES.items())
-            if path.endswith(".c") and path[:-1] + "h" in SOURCES
-            and included[:1] not in ([path[:-1] + "h"], [path[:-2] + "_int.h"])]
+    """Or a private one of the folder that brings the own one with it."""
+    bad = []
+    for path, included in sorted(INCLUDES.items()):
+        own = path[:-1] + "h"
+        if not path.endswith(".c") or own not in SOURCES:
+            continue
+        first = included[0] if included else None
+        if first != own and own not in INCLUDES.get(first, []):
+            bad.append(f"{path} does not begin with its own header")
+    return bad
 
 
 def every_source_is_built():
