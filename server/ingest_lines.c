@@ -110,6 +110,7 @@ static void store_batch(struct ingest_sink *sink, const struct line_batch *batch
 {
     uint64_t stored = 0;
 
+    store_expect(sink->writer, &batch->points[0].name, sizeof(batch->points[0]), batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         const struct line_point *p = &batch->points[i];
         enum store_result result;

@@ -59,6 +59,12 @@ static inline void grid_store(struct grid *g, uint32_t slot, uint32_t row, doubl
         __atomic_store_n(&g->dirty, 1, __ATOMIC_RELAXED);
 }
 
+/* Bring a cell near that grid_store() will write. */
+static inline void grid_prefetch(const struct grid *g, uint32_t slot, uint32_t row)
+{
+    __builtin_prefetch(&g->cells[(size_t)slot * g->rows + (row - g->row_first)], 1);
+}
+
 /* The value of a cell, NaN when absent. */
 static inline double grid_load(const struct grid *g, uint32_t slot, uint32_t row)
 {

@@ -85,6 +85,30 @@ uint32_t series_find(const struct series_table *t, struct span canonical, uint64
     }
 }
 
+void series_prefetch_slot(const struct series_table *t, uint64_t hash)
+{
+    const struct name_table *table = __atomic_load_n(&t->shard[shard_of(hash)], __ATOMIC_ACQUIRE);
+
+    __builtin_prefetch(&table->word[(uint32_t)hash & (table->slots - 1)]);
+}
+
+uint32_t series_prefetch_record(const struct series_table *t, uint64_t hash)
+{
+    const struct name_table *table = __atomic_load_n(&t->shard[shard_of(hash)], __ATOMIC_ACQUIRE);
+    uint32_t mask = table->slots - 1;
+    uint32_t half = (uint32_t)hash;
+
+    for (uint32_t at = half & mask;; at = (at + 1) & mask) {
+        uint64_t word = __atomic_load_n(&table->word[at], __ATOMIC_ACQUIRE);
+        if (word == 0)
+            return SERIES_NONE;
+        if ((uint32_t)(word >> 32) == half) {
+            __builtin_prefetch(series_get(t, (uint32_t)word - 1));
+            return (uint32_t)word - 1;
+        }
+    }
+}
+
 static void table_put(struct name_table *table, uint32_t half, uint32_t id)
 {
     uint32_t mask = table->slots - 1;

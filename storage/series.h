@@ -74,6 +74,12 @@ uint64_t series_hash(const struct series_table *t, struct span canonical);
 /* The id of a canonical name, or SERIES_NONE. Any thread, between grace_enter() and grace_leave(). */
 uint32_t series_find(const struct series_table *t, struct span canonical, uint64_t hash);
 
+/* What series_find() will touch for HASH, brought near in steps so that many look-ups wait together: first the
+ * slot of the table; then the record that it points at (returns its id, or SERIES_NONE when none has this
+ * hash); the caller then fetches the record's name. */
+void series_prefetch_slot(const struct series_table *t, uint64_t hash);
+uint32_t series_prefetch_record(const struct series_table *t, uint64_t hash);
+
 /* Put a record that the log already holds into the table. Only while the store opens. */
 int series_restore(struct series_table *t, const struct log_create *create, uint32_t at, struct err *err);
 

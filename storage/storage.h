@@ -89,6 +89,13 @@ struct store_hint {
  * writer has cached is forgotten, so call it once after each storage_enter(). */
 void store_begin(struct store_writer *w, int64_t now_s);
 
+/* The names of the next points, of which each stands STRIDE bytes behind the one before it. When the names of
+ * late came in an order that could not be predicted, what storing them will touch is fetched for all of them
+ * at once, so that their cache misses wait together; else this returns at once. Only speed depends on it.
+ * At most STORE_EXPECT_MAX names are looked at. Between enter and leave, after store_begin(). */
+enum { STORE_EXPECT_MAX = 64 };
+void store_expect(struct store_writer *w, const struct span *names, size_t stride, size_t count);
+
 /* Store the value V of NAME (as it came: any spelling that carbon takes; it is normalised) at T_S
  * (seconds; negative times are too old). V may be infinite. Between enter and leave. */
 enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s, double v);

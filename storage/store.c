@@ -38,6 +38,10 @@ struct store_writer {
     int64_t now_s;
     struct store_place place[PLACES]; /* by policy number modulo */
     struct log_limit log_limit;
+    uint32_t expected; /* names of the last store_expect() ... */
+    uint32_t missed;   /* ... and how many of them were not predicted */
+    uint32_t turns;    /* store_expect() calls; now and then prediction is tried again */
+    bool scattered;    /* the order is not predictable: look names up without trying */
     char scratch[NAME_MAX_BYTES];
 };
 
@@ -166,12 +170,70 @@ static enum store_result store_create(struct store_writer *w, struct span name, 
     return rc < 0 ? store_failed(w, &err) : STORE_OK;
 }
 
+/* ---- many names at once ---- */
+
+enum {
+    EXPECT_RETRY = 32,          /* calls after which a scattered writer tries to predict again */
+    EXPECT_NAME_BYTES_MAX = 512 /* longer names are looked up without help */
+};
+
+/* Whether prediction is of no use now: more than half of the last names were not predicted. */
+static bool store_is_scattered(struct store_writer *w, size_t count)
+{
+    bool scattered = w->missed * 2 > w->expected;
+
+    w->missed = 0;
+    w->expected = (uint32_t)count;
+    w->scattered = scattered && ++w->turns % EXPECT_RETRY != 0;
+    return scattered;
+}
+
+/* The cell to which the last point of S went, moved to the present slot of its policy. */
+static inline void store_prefetch_cell(const struct store_writer *w, const struct series *s)
+{
+    const struct storage *st = w->st;
+    const struct store_place *place = &w->place[st->policies.rule[s->rule].policy % PLACES];
+    uint64_t seen = __atomic_load_n(&s->place, __ATOMIC_RELAXED);
+
+    if (place->batch == w->batch && (uint32_t)(seen >> 32) == place->window->serial)
+        grid_prefetch(window_grid(place->window, (uint32_t)seen), place->slot, (uint32_t)seen);
+}
+
+void store_expect(struct store_writer *w, const struct span *names, size_t stride, size_t count)
+{
+    const struct series_table *t = &w->st->series;
+    uint64_t hash[STORE_EXPECT_MAX];
+    uint32_t id[STORE_EXPECT_MAX];
+
+    count = count > STORE_EXPECT_MAX ? STORE_EXPECT_MAX : count;
+    if (!store_is_scattered(w, count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct span name = *(const struct span *)(const void *)((const char *)names + i * stride);
+        name.len = name.len > EXPECT_NAME_BYTES_MAX ? 0 : name.len;
+        hash[i] = series_hash(t, name);
+        series_prefetch_slot(t, hash[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        id[i] = series_prefetch_record(t, hash[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (id[i] != SERIES_NONE) {
+            const struct series *s = series_get(t, id[i]);
+            struct span name = series_name(t, s);
+            __builtin_prefetch(name.ptr);
+            __builtin_prefetch(name.ptr + name.len); /* it often lies on two cache lines */
+            store_prefetch_cell(w, s);
+        }
+    }
+}
+
 /* The long way from a name to its series, which is created when it is new. */
 static enum store_result store_resolve(struct store_writer *w, struct store_hint *hint, struct span raw, uint32_t *id)
 {
     struct series_table *t = &w->st->series;
     struct span name;
 
+    w->missed++;
     if (name_canonical(raw, w->scratch, &name) != NAME_OK)
         return STORE_BAD_NAME;
     uint64_t hash = series_hash(t, name);
@@ -273,7 +335,7 @@ enum store_result store_point(struct store_writer *w, struct store_hint *hint, s
 
     if (__builtin_expect(isnan(v), 0))
         return STORE_NAN;
-    uint32_t id = store_predict(&st->series, hint, name);
+    uint32_t id = w->scattered ? SERIES_NONE : store_predict(&st->series, hint, name);
     if (__builtin_expect(id == SERIES_NONE, 0)) {
         enum store_result result = store_resolve(w, hint, name, &id);
         if (result != STORE_OK)
