@@ -134,7 +134,7 @@ static struct name_table *table_with_room(struct series_table *t, uint64_t hash)
     for (uint32_t i = 0; i < old->slots; i++)
         if (old->word[i] != 0)
             table_put(table, (uint32_t)(old->word[i] >> 32), (uint32_t)old->word[i] - 1);
-    t->table_bytes += table_bytes(table) - table_bytes(old);
+    __atomic_fetch_add(&t->table_bytes, table_bytes(table) - table_bytes(old), __ATOMIC_RELAXED);
     __atomic_store_n(shard, table, __ATOMIC_RELEASE);
     deferred_free(old);
     return table;

@@ -45,7 +45,7 @@ struct series_table {
     struct series_log *log;
     pthread_mutex_t lock;                    /* creation: guards the log's end, .ids, and the shards' growth */
     struct name_table *shard[SERIES_SHARDS]; /* atomic pointers */
-    uint64_t table_bytes;
+    uint64_t table_bytes; /* atomic */
 };
 
 /* Ready T over no log yet; LIMIT series at the most. */
