@@ -14,8 +14,12 @@ static bool find_nodes(struct call *call, struct span query, bool leaves_only, s
     int rc = storage_find(call->routes->st, query, flags, call->routes->limits.series_max, call->arena, &matches, &err);
 
     *out = (struct nodes){0};
+    if (rc == ERR_LIMIT) {
+        reply_error(call, 422, "%s; query: \"%.*s\"", err.text, SPAN_ARG(span_cut(query, 0, 200)));
+        return false;
+    }
     if (rc < 0) {
-        reply_invalid(call, "%s; query: \"%.*s\"", err.text, SPAN_ARG(span_cut(query, 0, 200)));
+        reply_error(call, 500, "%s", err.text);
         return false;
     }
     out->items = ARENA_ARRAY(call->arena, struct node, matches.count);
@@ -172,7 +176,7 @@ static void append(struct arena *arena, struct nodes *a, const struct nodes *b)
     a->count += b->count;
 }
 
-/* The different values of "query", in order. False, and a 400 as the reply, when there are too many. */
+/* The different values of "query", in order. False, with the error as the reply, when there are too many. */
 static bool queries_of(struct call *call, struct span **out, size_t *count)
 {
     const struct params *params = &call->params;
@@ -189,7 +193,7 @@ static bool queries_of(struct call *call, struct span **out, size_t *count)
         if (known)
             continue;
         if (*count == max) {
-            reply_invalid(call, "more than %zu queries; query-max-targets is the limit", max);
+            reply_error(call, 422, "more than %zu queries; query-max-targets is the limit", max);
             return false;
         }
         (*out)[(*count)++] = value;

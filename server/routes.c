@@ -377,7 +377,7 @@ static void answer_within_limits(struct call *call, const struct route *route)
     if (setjmp(full) == 0)
         answer_route(call, route);
     else
-        reply_error(call, 400, "the request needs more memory than query-max-memory allows");
+        reply_error(call, 422, "the request needs more memory than query-max-memory allows");
     if (store)
         storage_leave();
     arena_release(&arena);
@@ -412,7 +412,7 @@ static void answer(void *ctx, struct http_request *request, struct http_reply *r
         answer_within_limits(&call, route);
     if (reply->body.failed) {
         buf_release(&reply->body);
-        reply_error(&call, 400, "the answer is longer than query-max-output allows");
+        reply_error(&call, 422, "the answer is longer than query-max-output allows");
     }
     if (reply->status >= 500 && __atomic_load_n(&routes->ready, __ATOMIC_RELAXED))
         log_failure(request, reply);
