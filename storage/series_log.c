@@ -62,13 +62,14 @@ static int log_replay_record(struct series_log *log, uint64_t at, const struct s
                                     .name = span_of(log->map + at + sizeof *r, len - sizeof *r)};
         return reader->create(reader->ctx, &create, name_at, err);
     }
-    const struct series_log_rule_record *r = (const void *)head;
-    struct log_rule rule = {.number = r->rule,
-                            .policy = r->policy,
-                            .method = r->method,
-                            .created_s = r->created_s,
-                            .x_files_factor = r->x_files_factor,
-                            .retentions = span_of(log->map + at + sizeof *r, len - sizeof *r)};
+    struct series_log_rule_record r; /* a copy: records begin at multiples of 4, and this one has a double */
+    memcpy(&r, head, sizeof r);
+    struct log_rule rule = {.number = r.rule,
+                            .policy = r.policy,
+                            .method = r.method,
+                            .created_s = r.created_s,
+                            .x_files_factor = r.x_files_factor,
+                            .retentions = span_of(log->map + at + sizeof r, len - sizeof r)};
     return reader->rule(reader->ctx, &rule, err);
 }
 
