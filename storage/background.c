@@ -1,5 +1,6 @@
-/* The store's own threads: the flusher writes to the device every sync_ms, the keeper seals and expires.
- * They are two because sealing takes seconds and the flush must not wait for it. */
+/* The store's own threads: the flusher writes to the device every sync_ms, the keeper seals, rolls up and
+ * expires, the merger merges. They are three because sealing takes seconds and merging minutes, and the
+ * flush must wait for neither, nor sealing for merging. */
 #include "storage/internal.h"
 
 #include "base/clock.h"
@@ -8,9 +9,11 @@
 #include "storage/deferred.h"
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { KEEPER_PAUSE_MS = 1000 };
+enum { KEEPER_PAUSE_MS = 1000, MERGER_PAUSE_MS = 2000, MERGER_NICE = 10 };
 
 /* Sleep for MS; true when the store is being closed. */
 static bool background_pause(struct storage *st, int64_t ms)
@@ -41,33 +44,8 @@ static void background_report(struct log_limit *limit, const char *what, const s
         log_error("storage", what, LOG_ERR(err), LOG_INT("held_back", held_back));
 }
 
-static void *flusher_main(void *arg)
-{
-    struct storage *st = arg;
-    struct log_limit limit = {0};
-    struct err err;
-
-    while (!background_pause(st, st->options.sync_ms)) {
-        if (storage_flush(st, &err) < 0)
-            background_report(&limit, "stored points do not reach the disk", &err);
-    }
-    return NULL;
-}
-
-static void *keeper_main(void *arg)
-{
-    struct storage *st = arg;
-    struct log_limit limit = {0};
-    struct err err;
-
-    while (!background_pause(st, KEEPER_PAUSE_MS)) {
-        if (storage_tick(st, clock_now_s(), &err) < 0)
-            background_report(&limit, "housekeeping failed and will be tried again", &err);
-    }
-    return NULL;
-}
-
-int storage_tick(struct storage *st, int64_t now_s, struct err *err)
+/* What is due at NOW_S but merging. */
+static int storage_keep(struct storage *st, int64_t now_s, struct err *err)
 {
     int (*const steps[])(struct storage *, int64_t, struct err *) = {storage_seal_due, storage_roll_due,
                                                                      storage_expire};
@@ -88,12 +66,70 @@ int storage_tick(struct storage *st, int64_t now_s, struct err *err)
     return rc;
 }
 
+int storage_tick(struct storage *st, int64_t now_s, struct err *err)
+{
+    int rc = storage_keep(st, now_s, err);
+
+    return rc < 0 ? rc : storage_merge_due(st, now_s, err);
+}
+
+bool storage_is_stopping(struct storage *st)
+{
+    pthread_mutex_lock(&st->stop_lock);
+    bool stopping = st->stopping;
+    pthread_mutex_unlock(&st->stop_lock);
+    return stopping;
+}
+
+static void *flusher_main(void *arg)
+{
+    struct storage *st = arg;
+    struct log_limit limit = {0};
+    struct err err;
+
+    while (!background_pause(st, st->options.sync_ms)) {
+        if (storage_flush(st, &err) < 0)
+            background_report(&limit, "stored points do not reach the disk", &err);
+    }
+    return NULL;
+}
+
+static void *keeper_main(void *arg)
+{
+    struct storage *st = arg;
+    struct log_limit limit = {0};
+    struct err err;
+
+    while (!background_pause(st, KEEPER_PAUSE_MS)) {
+        if (storage_keep(st, clock_now_s(), &err) < 0)
+            background_report(&limit, "housekeeping failed and will be tried again", &err);
+    }
+    return NULL;
+}
+
+static void *merger_main(void *arg)
+{
+    struct storage *st = arg;
+    struct log_limit limit = {0};
+    struct err err;
+
+    setpriority(PRIO_PROCESS, (id_t)gettid(), MERGER_NICE); /* of this thread only, on Linux */
+    while (!background_pause(st, MERGER_PAUSE_MS)) {
+        if (storage_merge_due(st, clock_now_s(), &err) < 0)
+            background_report(&limit, "merging failed and will be tried again", &err);
+    }
+    return NULL;
+}
+
 int storage_background_start(struct storage *st, struct err *err)
 {
-    st->flusher_runs = pthread_create(&st->flusher, NULL, flusher_main, st) == 0;
-    st->keeper_runs = pthread_create(&st->keeper, NULL, keeper_main, st) == 0;
-    if (!st->flusher_runs || !st->keeper_runs)
-        return err_set(err, ERR_MEMORY, "cannot start the store's threads");
+    static void *(*const mains[STORAGE_THREADS])(void *) = {flusher_main, keeper_main, merger_main};
+
+    for (unsigned i = 0; i < STORAGE_THREADS; i++) {
+        if (pthread_create(&st->thread[i], NULL, mains[i], st) != 0)
+            return err_set(err, ERR_MEMORY, "cannot start the store's threads");
+        st->threads++;
+    }
     return 0;
 }
 
@@ -103,9 +139,6 @@ void storage_background_stop(struct storage *st)
     st->stopping = true;
     pthread_cond_broadcast(&st->stop_cond);
     pthread_mutex_unlock(&st->stop_lock);
-    if (st->flusher_runs)
-        pthread_join(st->flusher, NULL);
-    if (st->keeper_runs)
-        pthread_join(st->keeper, NULL);
-    st->flusher_runs = st->keeper_runs = false;
+    while (st->threads > 0)
+        pthread_join(st->thread[--st->threads], NULL);
 }

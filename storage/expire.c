@@ -16,14 +16,14 @@ static int expire_segment(struct storage *st, struct tier *tier, struct live_seg
                                      .policy = tier->policy,
                                      .slots = info->slots,
                                      .start_s = live.start_s,
-                                     .generation = live.generation};
+                                     .number = live.number};
     char path[4096];
 
     snprintf(path, sizeof path, "%s", segment_path(live.segment));
     pthread_mutex_lock(&st->structure);
-    int rc = manifest_append(st->manifest, record, err);
+    int rc = manifest_append(st->manifest, &record, 1, err);
     if (rc == 0)
-        rc = tier_remove_segment(tier, live.generation, err);
+        rc = tier_remove_segment(tier, live.number, err);
     pthread_mutex_unlock(&st->structure);
     if (rc < 0)
         return rc;
@@ -60,7 +60,7 @@ static bool expire_must_wait(const struct tier_view *view, const struct live_seg
 static int expire_one(struct storage *st, const struct policy *policy, struct tier *tier, int64_t now_s,
                       struct err *err)
 {
-    /* Only this thread takes segments away (the maintenance lock), so the view's content stays. */
+    /* The merge lock is held, so nobody else takes segments away. */
     pthread_mutex_lock(&st->structure);
     const struct tier_view *view = tier_view(tier);
     int64_t before_s = expire_before(policy, tier, now_s);
@@ -96,5 +96,9 @@ int storage_expire(struct storage *st, int64_t now_s, struct err *err)
 {
     struct expire_walk walk = {st, now_s, err};
 
-    return policies_each_tier(&st->policies, expire_tier, &walk);
+    if (pthread_mutex_trylock(&st->merge_lock) != 0)
+        return 0; /* a merge is reading; the next round will do */
+    int rc = policies_each_tier(&st->policies, expire_tier, &walk);
+    pthread_mutex_unlock(&st->merge_lock);
+    return rc;
 }

@@ -1,7 +1,8 @@
 /* internal.h - the store's own parts, for the files of storage/ only.
  *
  * Locks, in the order in which they may be taken:
- *   maintenance   sealing, expiry: one at a time; may be held for seconds
+ *   merge_lock    merging; and taking segments away (expiry tries it and comes again); held for minutes
+ *   maintenance   sealing, rolling up, expiry: one at a time; may be held for seconds
  *   flush_lock    flushing; and freeing what a flush may hold (windows, their files)
  *   series.lock   creation of series (series.h)
  *   structure     views of tiers, the manifest, generations; held for microseconds, and for one fsync
@@ -19,6 +20,8 @@
 #include "storage/storage.h"
 
 #include <pthread.h>
+
+enum { STORAGE_THREADS = 3 };
 
 struct storage {
     struct storage_options options;
@@ -41,6 +44,7 @@ struct storage {
     uint32_t windows_open; /* atomic for reading */
 
     pthread_mutex_t maintenance;
+    pthread_mutex_t merge_lock;
     pthread_mutex_t flush_lock; /* guards the next two */
     int64_t flush_last_ns;      /* atomic for reading: how long the last flush took */
     int64_t flush_began_ns;     /* atomic for reading: monotonic; the last that succeeded */
@@ -52,13 +56,14 @@ struct storage {
     uint64_t flushes;
     uint64_t sealed_windows;
     uint64_t expired_segments;
+    uint64_t merges;
     uint64_t damaged_chunks;
     uint64_t io_errors;
     bool io_failed;
 
-    pthread_t flusher, keeper; /* background threads, unless options.manual */
-    bool flusher_runs, keeper_runs;
-    pthread_mutex_t stop_lock; /* guards .stopping; with .stop_cond */
+    pthread_t thread[STORAGE_THREADS]; /* background threads, unless options.manual */
+    unsigned threads;                  /* that run */
+    pthread_mutex_t stop_lock;         /* guards .stopping; with .stop_cond */
     pthread_cond_t stop_cond;
     bool stopping;
 };
@@ -111,6 +116,15 @@ int storage_roll_due(struct storage *st, int64_t now_s, struct err *err);
 
 /* Drop all segments whose newest slot is past the retention at NOW_S. The maintenance lock is held. expire.c */
 int storage_expire(struct storage *st, int64_t now_s, struct err *err);
+
+/* Merge the groups of segments that are due at NOW_S. Takes the merge lock. merge.c */
+int storage_merge_due(struct storage *st, int64_t now_s, struct err *err);
+
+/* The slots that segments of a tier are merged to. */
+uint32_t merge_group_slots(const struct retention_tier *tier);
+
+/* Whether the store is being closed: long work stops. background.c */
+bool storage_is_stopping(struct storage *st);
 
 /* Start and stop the background threads: background.c. */
 int storage_background_start(struct storage *st, struct err *err);

@@ -16,12 +16,13 @@ struct manifest {
     uint64_t end; /* where the next record goes */
     struct manifest_record *live;
     size_t live_count, live_cap;
-    struct manifest_record *rolled; /* the last MANIFEST_ROLL of each tier, without its generation */
+    struct manifest_record *rolled; /* the last MANIFEST_ROLL of each tier, without its number */
     size_t rolled_count, rolled_cap;
-    uint64_t *ended; /* generations of all records, as read at the opening */
+    uint64_t *ended; /* numbers of all records, as read at the opening */
     size_t ended_count;
     size_t records; /* in the file */
-    uint64_t generation_max;
+    uint64_t number_max;
+    bool damaged;
 };
 
 static uint32_t manifest_record_crc(const struct manifest_record *r)
@@ -29,20 +30,20 @@ static uint32_t manifest_record_crc(const struct manifest_record *r)
     return crc32c((const char *)r + sizeof r->crc, sizeof *r - sizeof r->crc);
 }
 
-static size_t manifest_live_at(const struct manifest *m, uint64_t generation)
+static size_t manifest_live_at(const struct manifest *m, uint64_t number)
 {
     size_t i = 0;
 
-    while (i < m->live_count && m->live[i].generation != generation)
+    while (i < m->live_count && m->live[i].number != number)
         i++;
     return i;
 }
 
 static int manifest_reserve_array(struct manifest_record **items, size_t count, size_t *cap, struct err *err)
 {
-    if (count < *cap)
+    if (count <= *cap)
         return 0;
-    size_t more = *cap == 0 ? 64 : *cap * 2;
+    size_t more = *cap * 2 > count ? *cap * 2 : count + 64;
     struct manifest_record *grown = realloc(*items, more * sizeof grown[0]);
     if (grown == NULL)
         return err_set(err, ERR_MEMORY, "manifest");
@@ -51,12 +52,20 @@ static int manifest_reserve_array(struct manifest_record **items, size_t count, 
     return 0;
 }
 
-/* Make room for one more record, so that applying one that is on disk cannot fail. */
-static int manifest_reserve(struct manifest *m, struct err *err)
+/* Make room for MORE records, so that applying those that are on disk cannot fail. */
+static int manifest_reserve(struct manifest *m, size_t more, struct err *err)
 {
-    int rc = manifest_reserve_array(&m->live, m->live_count, &m->live_cap, err);
+    int rc = manifest_reserve_array(&m->live, m->live_count + more, &m->live_cap, err);
 
-    return rc < 0 ? rc : manifest_reserve_array(&m->rolled, m->rolled_count, &m->rolled_cap, err);
+    return rc < 0 ? rc : manifest_reserve_array(&m->rolled, m->rolled_count + more, &m->rolled_cap, err);
+}
+
+/* R as a change of its own, as it stands in a file that is written anew. */
+static struct manifest_record manifest_alone(struct manifest_record r)
+{
+    r.index = r.last = 0;
+    r.crc = manifest_record_crc(&r);
+    return r;
 }
 
 static void manifest_apply_roll(struct manifest *m, struct manifest_record r)
@@ -66,21 +75,20 @@ static void manifest_apply_roll(struct manifest *m, struct manifest_record r)
     while (i < m->rolled_count && (m->rolled[i].policy != r.policy || m->rolled[i].tier != r.tier))
         i++;
     m->rolled_count += i == m->rolled_count;
-    r.generation = 0;
-    r.crc = manifest_record_crc(&r);
-    m->rolled[i] = r;
+    r.number = 0;
+    m->rolled[i] = manifest_alone(r);
 }
 
 static void manifest_apply(struct manifest *m, const struct manifest_record *r)
 {
-    size_t at = manifest_live_at(m, r->generation);
+    size_t at = manifest_live_at(m, r->number);
 
-    if (r->generation > m->generation_max)
-        m->generation_max = r->generation;
+    if (r->number > m->number_max)
+        m->number_max = r->number;
     if (r->type == MANIFEST_ROLL)
         manifest_apply_roll(m, *r);
-    if (r->type != MANIFEST_DROP && r->generation != 0 && at == m->live_count) {
-        m->live[at] = *r;
+    if (r->type != MANIFEST_DROP && r->number != 0 && at == m->live_count) {
+        m->live[at] = manifest_alone(*r);
         m->live[at].type = MANIFEST_SEAL;
         m->live[at].crc = manifest_record_crc(&m->live[at]);
         m->live_count++;
@@ -110,32 +118,55 @@ static int manifest_check_header(const char *path, const char *bytes, struct err
     return 0;
 }
 
-/* Apply all records of BYTES. A bad record is a torn append when nothing valid follows it. */
+static bool manifest_record_valid(const struct manifest_record *r)
+{
+    return r->crc == manifest_record_crc(r) && r->index <= r->last;
+}
+
+/* How many of COUNT records stand before the first damaged one, cut back to whole changes. */
+static size_t manifest_whole_changes(const struct manifest_record *r, size_t count)
+{
+    size_t whole = 0;
+
+    for (size_t i = 0; i < count && manifest_record_valid(&r[i]); i++)
+        if (r[i].index == r[i].last)
+            whole = i + 1;
+    return whole;
+}
+
+/* Whether what follows the first WHOLE records is one change that was torn as it was appended: all valid
+ * records in it belong to a change that begins right there and reaches the end. Anything else is damage. */
+static bool manifest_is_torn(const struct manifest_record *r, size_t whole, size_t count)
+{
+    for (size_t i = whole; i < count; i++)
+        if (manifest_record_valid(&r[i]) && (i - r[i].index != whole || whole + r[i].last + 1 < count))
+            return false;
+    return count - whole <= MANIFEST_CHANGE_MAX;
+}
+
+/* Apply all records of BYTES. A torn change at the end is cut off; when there is damage, each valid record
+ * counts for itself. */
 static int manifest_replay(struct manifest *m, const char *path, const char *bytes, size_t len, struct err *err)
 {
     size_t count = (len - sizeof(struct manifest_header)) / sizeof(struct manifest_record);
-    size_t bad = SIZE_MAX;
-    int rc = 0;
+    struct manifest_record *r = malloc((count + 1) * sizeof r[0]);
 
     m->ended = calloc(count + 1, sizeof m->ended[0]);
-    if (m->ended == NULL)
-        return err_set(err, ERR_MEMORY, "%s", path);
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        struct manifest_record r;
-        memcpy(&r, bytes + sizeof(struct manifest_header) + i * sizeof r, sizeof r);
-        if (r.crc != manifest_record_crc(&r)) {
-            bad = bad == SIZE_MAX ? i : bad;
-            continue;
-        }
-        if (bad != SIZE_MAX)
-            return err_corrupt(err, path, sizeof(struct manifest_header) + bad * sizeof r, "manifest record");
-        rc = manifest_reserve(m, err);
-        if (rc == 0)
-            manifest_apply(m, &r);
-        m->ended[m->ended_count++] = r.generation;
-        m->records++;
+    int rc = m->ended == NULL || r == NULL ? err_set(err, ERR_MEMORY, "%s", path) : manifest_reserve(m, count, err);
+    if (rc == 0) {
+        memcpy(r, bytes + sizeof(struct manifest_header), count * sizeof r[0]);
+        m->records = manifest_whole_changes(r, count);
+        m->damaged = !manifest_is_torn(r, m->records, count);
+        m->records = m->damaged ? count : m->records;
+        m->end = sizeof(struct manifest_header) + m->records * sizeof r[0];
     }
-    m->end = sizeof(struct manifest_header) + m->records * sizeof(struct manifest_record);
+    for (size_t i = 0; rc == 0 && i < m->records; i++) {
+        if (!manifest_record_valid(&r[i]))
+            continue;
+        manifest_apply(m, &r[i]);
+        m->ended[m->ended_count++] = r[i].number;
+    }
+    free(r);
     return rc;
 }
 
@@ -225,33 +256,45 @@ bool manifest_rolled(const struct manifest *m, uint32_t policy, uint8_t tier, st
     return false;
 }
 
-bool manifest_has_ended(const struct manifest *m, uint64_t generation)
+bool manifest_has_ended(const struct manifest *m, uint64_t number)
 {
     for (size_t i = 0; i < m->ended_count; i++)
-        if (m->ended[i] == generation)
+        if (m->ended[i] == number)
             return true;
     return false;
 }
 
-uint64_t manifest_generation_max(const struct manifest *m)
+bool manifest_is_damaged(const struct manifest *m)
 {
-    return m->generation_max;
+    return m->damaged;
 }
 
-int manifest_append(struct manifest *m, struct manifest_record record, struct err *err)
+uint64_t manifest_number_max(const struct manifest *m)
 {
-    int rc = manifest_reserve(m, err);
+    return m->number_max;
+}
 
-    record.crc = manifest_record_crc(&record);
+int manifest_append(struct manifest *m, struct manifest_record *records, size_t count, struct err *err)
+{
+    int rc = 0;
+
+    MUST(count >= 1 && count <= MANIFEST_CHANGE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        records[i].index = (uint8_t)i;
+        records[i].last = (uint8_t)(count - 1);
+        records[i].crc = manifest_record_crc(&records[i]);
+    }
+    rc = manifest_reserve(m, count, err);
     if (rc == 0)
-        rc = file_write(m->file, &record, sizeof record, m->end, err);
+        rc = file_write(m->file, records, count * sizeof records[0], m->end, err);
     if (rc == 0)
         rc = file_sync(m->file, err);
     if (rc < 0)
         return rc; /* the next append overwrites what may be there */
-    m->end += sizeof record;
-    m->records++;
-    manifest_apply(m, &record);
+    m->end += count * sizeof records[0];
+    m->records += count;
+    for (size_t i = 0; i < count; i++)
+        manifest_apply(m, &records[i]);
     return 0;
 }
 
@@ -260,7 +303,7 @@ int manifest_compact(struct manifest *m, struct err *err)
     struct file *file = NULL;
     char path[4096];
 
-    if (m->records < (m->live_count + m->rolled_count) * 2 + MANIFEST_DEAD_MIN)
+    if (!m->damaged && m->records < (m->live_count + m->rolled_count) * 2 + MANIFEST_DEAD_MIN)
         return 0;
     snprintf(path, sizeof path, "%s", file_path(m->file));
     int rc = manifest_put(m, path, err);
@@ -269,6 +312,7 @@ int manifest_compact(struct manifest *m, struct err *err)
     if (rc == 0) {
         file_close(m->file);
         m->file = file;
+        m->damaged = false;
     }
     return rc;
 }

@@ -131,18 +131,49 @@ static int recover_grid(struct recover_tier *r, const char *path)
     return rc == ERR_CORRUPT ? recover_set_aside(r->st, path, &why, r->err) : rc;
 }
 
-/* Whether NAME is a segment file that the manifest names. Other files are nobody's business. */
-static bool recover_is_live(const struct recover_tier *r, const char *name)
+static bool recover_is_live(const struct recover_tier *r, int64_t start_s, uint64_t number)
 {
-    int64_t start_s;
-    uint64_t generation;
-
-    if (sscanf(name, "s%" SCNd64 "-g%" SCNu64, &start_s, &generation) != 2)
-        return true;
     for (size_t i = 0; i < r->live_count; i++)
-        if (r->live[i].generation == generation && r->live[i].start_s == start_s)
+        if (r->live[i].number == number && r->live[i].start_s == start_s)
             return true;
     return false;
+}
+
+/* The record of the segment at PATH was damaged in the manifest: name it again. */
+static int recover_adopt(struct recover_tier *r, const char *path, uint64_t number)
+{
+    struct segment *segment;
+    struct err why;
+    int rc = segment_open(path, &segment, &why);
+
+    if (rc < 0)
+        return recover_set_aside(r->st, path, &why, r->err);
+    const struct segment_info *info = segment_info(segment);
+    struct manifest_record record = {.type = MANIFEST_SEAL,
+                                     .tier = info->tier,
+                                     .policy = info->policy,
+                                     .slots = info->slots,
+                                     .start_s = info->start_s,
+                                     .number = number};
+    segment_close(segment);
+    rc = manifest_append(r->st->manifest, &record, 1, r->err);
+    r->live = manifest_segments(r->st->manifest, &r->live_count);
+    return rc;
+}
+
+/* A segment file that the manifest does not name was not finished, or is no more, and goes; unless the
+ * manifest has damaged records and says nothing of it at all. */
+static int recover_segment_file(struct recover_tier *r, const char *path, const char *name)
+{
+    const struct manifest *m = r->st->manifest;
+    int64_t start_s;
+    uint64_t number;
+
+    if (sscanf(name, "s%" SCNd64 "-n%" SCNu64 ".seg", &start_s, &number) != 2 || recover_is_live(r, start_s, number))
+        return 0;
+    if (manifest_is_damaged(m) && !manifest_has_ended(m, number))
+        return recover_adopt(r, path, number);
+    return file_unlink(path, r->err);
 }
 
 static bool has_ending(const char *name, const char *ending)
@@ -160,9 +191,9 @@ static int recover_file(void *ctx, const char *name)
     snprintf(path, sizeof path, "%s/%s", r->tier->dir, name);
     if (has_ending(name, ".grid"))
         return recover_grid(r, path);
-    if (has_ending(name, ".tmp") || (has_ending(name, ".seg") && !recover_is_live(r, name)))
-        return file_unlink(path, r->err);
-    return 0;
+    if (has_ending(name, ".seg"))
+        return recover_segment_file(r, path, name);
+    return has_ending(name, ".tmp") ? file_unlink(path, r->err) : 0;
 }
 
 /* Open a segment that the manifest names: 1 when it is there. A missing or damaged one is reported; the
@@ -172,10 +203,10 @@ static int recover_segment(struct recover_tier *r, const struct manifest_record 
     char path[4096];
     struct err why;
 
-    *live = (struct live_segment){.generation = record->generation,
+    *live = (struct live_segment){.number = record->number,
                                   .start_s = record->start_s,
                                   .end_s = record->start_s + (int64_t)record->slots * r->tier->shape.step_s};
-    tier_segment_path(r->tier, record->start_s, record->generation, path, sizeof path);
+    tier_segment_path(r->tier, record->start_s, record->number, path, sizeof path);
     int rc = segment_open(path, &live->segment, &why);
     if (rc == ERR_CORRUPT || rc == ERR_MISSING) {
         r->st->damaged_chunks++;
@@ -187,6 +218,7 @@ static int recover_segment(struct recover_tier *r, const struct manifest_record 
         return rc;
     }
     const struct segment_info *info = segment_info(live->segment);
+    live->generation = info->generation;
     if (info->series != 0 && info->last_id >= r->id_max)
         r->id_max = info->last_id + 1;
     return 1;
@@ -247,7 +279,11 @@ int storage_recover(struct storage *st, struct err *err)
         rc = manifest_open(st->dir, &st->manifest, err);
     if (rc < 0)
         return rc;
-    st->generation_next = manifest_generation_max(st->manifest) + 1;
+    if (manifest_is_damaged(st->manifest)) {
+        st->damaged_chunks++;
+        log_error("storage", "the manifest has damaged records; files that they may have named are kept");
+    }
+    st->generation_next = manifest_number_max(st->manifest) + 1;
     r.live = manifest_segments(st->manifest, &r.live_count);
     rc = policies_each_tier(&st->policies, recover_tier, &r);
     series_reserve_ids(&st->series, r.id_max);

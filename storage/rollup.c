@@ -164,10 +164,10 @@ static int roll_publish(struct storage *st, struct tier *tier, int64_t begin_s, 
                                      .policy = tier->policy,
                                      .slots = tier->shape.window_slots,
                                      .start_s = begin_s,
-                                     .generation = live == NULL ? 0 : live->generation};
+                                     .number = live == NULL ? 0 : live->number};
 
     pthread_mutex_lock(&st->structure);
-    int rc = manifest_append(st->manifest, record, err);
+    int rc = manifest_append(st->manifest, &record, 1, err);
     if (rc == 0)
         rc = tier_set_rolled(tier, begin_s + tier->shape.window_s, live, err);
     pthread_mutex_unlock(&st->structure);
@@ -183,14 +183,14 @@ static int roll_window(struct storage *st, const struct policy *policy, struct t
                                 .step_s = (uint32_t)tier->shape.step_s,
                                 .slots = tier->shape.window_slots,
                                 .start_s = begin_s};
-    struct live_segment live = {.start_s = begin_s, .end_s = begin_s + tier->shape.window_s};
+    struct live_segment live = {.start_s = begin_s, .end_s = begin_s + tier->shape.window_s, .made_s = clock_now_s()};
     struct segment_writer *writer = NULL;
     char path[4096];
 
     pthread_mutex_lock(&st->structure);
-    info.generation = live.generation = st->generation_next++;
+    info.generation = live.generation = live.number = st->generation_next++;
     pthread_mutex_unlock(&st->structure);
-    tier_segment_path(tier, begin_s, info.generation, path, sizeof path);
+    tier_segment_path(tier, begin_s, live.number, path, sizeof path);
     int rc = segment_writer_new(path, &info, &writer, err);
     if (rc == 0)
         rc = roll_rows(st, policy, tier, begin_s, writer, err);

@@ -88,17 +88,21 @@ static int seal_write(struct storage *st, const struct tier *tier, const struct 
 static int seal_publish(struct storage *st, struct tier *tier, const struct window *w, struct segment *segment,
                         struct err *err)
 {
-    struct live_segment live = {
-        .generation = w->generation, .start_s = w->start_s, .end_s = w->end_s, .segment = segment};
+    struct live_segment live = {.number = w->generation,
+                                .generation = w->generation,
+                                .start_s = w->start_s,
+                                .end_s = w->end_s,
+                                .made_s = clock_now_s(),
+                                .segment = segment};
     struct manifest_record record = {.type = segment != NULL ? MANIFEST_SEAL : MANIFEST_DROP,
                                      .tier = w->tier,
                                      .policy = w->policy,
                                      .slots = w->slots,
                                      .start_s = w->start_s,
-                                     .generation = w->generation};
+                                     .number = w->generation};
 
     pthread_mutex_lock(&st->structure);
-    int rc = manifest_append(st->manifest, record, err);
+    int rc = manifest_append(st->manifest, &record, 1, err);
     if (rc == 0)
         rc = tier_replace_window(tier, w, segment != NULL ? &live : NULL, err);
     if (rc == 0)

@@ -77,6 +77,7 @@ static void storage_init_locks(struct storage *st)
 
     pthread_mutex_init(&st->structure, NULL);
     pthread_mutex_init(&st->maintenance, NULL);
+    pthread_mutex_init(&st->merge_lock, NULL);
     pthread_mutex_init(&st->flush_lock, NULL);
     pthread_mutex_init(&st->stop_lock, NULL);
     pthread_condattr_init(&attr);
@@ -173,6 +174,7 @@ void storage_close(struct storage *st)
     file_close(st->lock_file);
     pthread_mutex_destroy(&st->structure);
     pthread_mutex_destroy(&st->maintenance);
+    pthread_mutex_destroy(&st->merge_lock);
     pthread_mutex_destroy(&st->flush_lock);
     pthread_mutex_destroy(&st->stop_lock);
     pthread_cond_destroy(&st->stop_cond);
@@ -335,6 +337,7 @@ void storage_stats(struct storage *st, struct arena *arena, struct storage_stats
         .flush_last_ms = __atomic_load_n(&st->flush_last_ns, __ATOMIC_RELAXED) / 1000000,
         .sealed_windows = __atomic_load_n(&st->sealed_windows, __ATOMIC_RELAXED),
         .expired_segments = __atomic_load_n(&st->expired_segments, __ATOMIC_RELAXED),
+        .merges = __atomic_load_n(&st->merges, __ATOMIC_RELAXED),
         .damaged_chunks = __atomic_load_n(&st->damaged_chunks, __ATOMIC_RELAXED),
         .io_errors = __atomic_load_n(&st->io_errors, __ATOMIC_RELAXED),
         .disk_full = space_is_full(&st->space),

@@ -175,7 +175,10 @@ int storage_flush(struct storage *st, struct err *err);
 /* Seal every open window now, whatever its age. */
 int storage_seal_all(struct storage *st, struct err *err);
 
-/* One round of what is due at NOW_S: seal, expire, free. */
+/* Merge all segments of a span that can be merged, whatever their age. */
+int storage_merge_all(struct storage *st, struct err *err);
+
+/* One round of what is due at NOW_S: seal, roll up, expire, merge, free. */
 int storage_tick(struct storage *st, int64_t now_s, struct err *err);
 
 struct storage_tier_stats {
@@ -202,6 +205,7 @@ struct storage_stats {
     int64_t unflushed_age_ms; /* age of the oldest store that is not on the device yet; 0: none */
     uint64_t sealed_windows;  /* since start */
     uint64_t expired_segments;
+    uint64_t merges; /* since start */
     uint64_t damaged_chunks;
     uint64_t io_errors;
     bool disk_full; /* points are being refused for lack of space */

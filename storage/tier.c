@@ -36,18 +36,29 @@ static int segment_order(const void *a, const void *b)
 {
     const struct live_segment *x = a, *y = b;
 
-    return x->generation < y->generation ? -1 : x->generation > y->generation;
+    if (x->generation != y->generation)
+        return x->generation < y->generation ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 /* A change of a view: what to leave out and what to add. */
 struct view_change {
     const struct window *out;
     struct window *in;
-    uint64_t segment_out; /* generation; 0: none */
+    const uint64_t *segments_out; /* numbers */
+    size_t segments_out_count;
     const struct live_segment *segments_in;
     size_t segments_in_count;
     int64_t rolled_until_s; /* INT64_MIN: as it was */
 };
+
+static bool view_leaves_out(const struct view_change *change, uint64_t number)
+{
+    for (size_t i = 0; i < change->segments_out_count; i++)
+        if (change->segments_out[i] == number)
+            return true;
+    return false;
+}
 
 static int tier_change(struct tier *tier, const struct view_change *change, struct err *err)
 {
@@ -62,7 +73,7 @@ static int tier_change(struct tier *tier, const struct view_change *change, stru
         if (old->window[i] != change->out)
             view->window[view->windows++] = old->window[i];
     for (uint32_t i = 0; i < old->segments; i++)
-        if (old->segment[i].generation != change->segment_out)
+        if (!view_leaves_out(change, old->segment[i].number))
             view->segment[view->segments++] = old->segment[i];
     if (change->in != NULL)
         view->window[view->windows++] = change->in;
@@ -157,13 +168,32 @@ int tier_set_rolled(struct tier *tier, int64_t until_s, const struct live_segmen
         err);
 }
 
-int tier_remove_segment(struct tier *tier, uint64_t generation, struct err *err)
+int tier_merge_segments(struct tier *tier, const struct live_segment *merged, const uint64_t *numbers, size_t count,
+                        struct err *err)
 {
-    MUST(generation != 0);
-    return tier_change(tier, &(struct view_change){.rolled_until_s = INT64_MIN, .segment_out = generation}, err);
+    return tier_change(tier,
+                       &(struct view_change){.rolled_until_s = INT64_MIN,
+                                             .segments_out = numbers,
+                                             .segments_out_count = count,
+                                             .segments_in = merged,
+                                             .segments_in_count = merged->segment != NULL},
+                       err);
 }
 
-void tier_segment_path(const struct tier *tier, int64_t start_s, uint64_t generation, char *to, size_t size)
+int tier_remove_segment(struct tier *tier, uint64_t number, struct err *err)
 {
-    snprintf(to, size, "%s/s%" PRId64 "-g%" PRIu64 ".seg", tier->dir, start_s, generation);
+    return tier_merge_segments(tier, &(struct live_segment){0}, &number, 1, err);
+}
+
+/* In place: only merging looks at the mark, under the structure lock. */
+void tier_mark_unmergeable(struct tier *tier, int64_t begin_s, int64_t end_s)
+{
+    for (uint32_t i = 0; i < tier->view->segments; i++)
+        if (tier->view->segment[i].start_s < end_s && begin_s < tier->view->segment[i].end_s)
+            tier->view->segment[i].unmergeable = true;
+}
+
+void tier_segment_path(const struct tier *tier, int64_t start_s, uint64_t number, char *to, size_t size)
+{
+    snprintf(to, size, "%s/s%" PRId64 "-n%" PRIu64 ".seg", tier->dir, start_s, number);
 }

@@ -16,9 +16,12 @@
 #include "storage/window.h"
 
 struct live_segment {
+    uint64_t number; /* names the file; the window's generation, or of a merged segment a number of its own */
     uint64_t generation;
     int64_t start_s;
     int64_t end_s;
+    int64_t made_s;   /* when it was made; 0: before this start */
+    bool unmergeable; /* a merge met damage in its group */
     struct segment *segment;
 };
 
@@ -27,7 +30,7 @@ struct tier_view {
     uint32_t windows;
     uint32_t segments;
     struct window **window;       /* by start, then generation */
-    struct live_segment *segment; /* by generation */
+    struct live_segment *segment; /* by generation, then number */
 };
 
 struct tier {
@@ -58,16 +61,23 @@ bool tier_view_older(const struct tier_view *view, const struct window *w);
 
 /* Replace the view by one with W added, with W removed (and SEGMENT added when its .segment is not
  * NULL), with COUNT segments added, or with the segment of
- * GENERATION removed. The structure lock is held; W and the segment
+ * NUMBER removed. The structure lock is held; W and the segment
  * themselves are the caller's to free after a grace period. ERR_MEMORY: nothing changed. */
 int tier_add_window(struct tier *tier, struct window *w, struct err *err);
 int tier_replace_window(struct tier *tier, const struct window *w, const struct live_segment *segment, struct err *err);
 int tier_add_segments(struct tier *tier, const struct live_segment *segments, size_t count, struct err *err);
 /* The tier is rolled up to UNTIL_S now, SEGMENT (or NULL when there was no point) holding the result. */
 int tier_set_rolled(struct tier *tier, int64_t until_s, const struct live_segment *segment, struct err *err);
-int tier_remove_segment(struct tier *tier, uint64_t generation, struct err *err);
+int tier_remove_segment(struct tier *tier, uint64_t number, struct err *err);
+
+/* MERGED (or nothing, when its .segment is NULL) takes the place of the segments with the COUNT numbers. */
+int tier_merge_segments(struct tier *tier, const struct live_segment *merged, const uint64_t *numbers, size_t count,
+                        struct err *err);
+
+/* Segments within [begin_s, end_s) are not to be merged. The structure lock is held. */
+void tier_mark_unmergeable(struct tier *tier, int64_t begin_s, int64_t end_s);
 
 /* The path of the segment that starts at START_S. */
-void tier_segment_path(const struct tier *tier, int64_t start_s, uint64_t generation, char *to, size_t size);
+void tier_segment_path(const struct tier *tier, int64_t start_s, uint64_t number, char *to, size_t size);
 
 #endif

@@ -57,7 +57,7 @@ void window_free(struct window *w)
 
 void window_grid_path(const struct window *w, uint32_t block, char *to, size_t size)
 {
-    snprintf(to, size, "%s/w%" PRId64 "-g%" PRIu64 "-b%" PRIu32 ".grid", w->dir, w->start_s, w->generation, block);
+    snprintf(to, size, "%s/w%" PRId64 "-n%" PRIu64 "-b%" PRIu32 ".grid", w->dir, w->start_s, w->generation, block);
 }
 
 /* The leaf of the row map for ID, made when missing. */

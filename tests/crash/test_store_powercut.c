@@ -127,6 +127,8 @@ static void one_random_step(struct world *w, struct rng *rng)
     case 2:
         if (rng_one_in(rng, 4))
             storage_seal_all(w->st, &err);
+        if (rng_one_in(rng, 3))
+            storage_merge_all(w->st, &err);
         break;
     case 3:
         if (w->now_s < w->base_s + (SLOTS - 100) * FINE_S)

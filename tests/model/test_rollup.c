@@ -297,6 +297,8 @@ static void one_random_step(struct world *w, struct rng *rng)
         break;
     case 3:
         must_ok(storage_seal_all(w->st, &err), &err);
+        if (rng_one_in(rng, 2))
+            must_ok(storage_merge_all(w->st, &err), &err);
         break;
     case 4:
         world_close(w);

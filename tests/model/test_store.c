@@ -1,5 +1,5 @@
 /* The store against a plain array: random stores, overwrites, times in any order, window borders, flushes,
- * seals, ticks of the clock, restarts and kills; whatever is read back must be what the array holds.
+ * seals, merges, ticks of the clock, restarts and kills; whatever is read back must be what the array holds.
  *
  * A kill is a copy of the data directory taken while the store is open: what the page cache holds at that
  * instant is exactly what a process killed by SIGKILL leaves. */
@@ -199,6 +199,8 @@ static void one_random_step(struct world *w, struct rng *rng)
         must_ok(storage_seal_all(w->st, &err), &err);
         break;
     case 1:
+        must_ok(storage_merge_all(w->st, &err), &err);
+        break;
     case 2:
         must_ok(storage_flush(w->st, &err), &err);
         break;
