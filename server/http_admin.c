@@ -32,3 +32,8 @@ void answer_seal(struct call *call)
 {
     do_now(call, "seal", storage_seal_all);
 }
+
+void answer_merge(struct call *call)
+{
+    do_now(call, "merge", storage_merge_all);
+}

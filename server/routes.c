@@ -45,6 +45,7 @@ static const struct route routes_table[] = {
     /* Not within enter and leave: they wait for the background thread, which may wait for us. */
     {"/admin/flush", HTTP_POST, HTTP_SERVICE_POOL, ROUTE_ADMIN, answer_flush},
     {"/admin/seal", HTTP_POST, HTTP_SERVICE_POOL, ROUTE_ADMIN, answer_seal},
+    {"/admin/merge", HTTP_POST, HTTP_SERVICE_POOL, ROUTE_ADMIN, answer_merge},
 };
 
 enum { ROUTES = sizeof(routes_table) / sizeof(routes_table[0]), ROUTE_NONE = ROUTES };

@@ -71,6 +71,7 @@ void answer_version(struct call *call);   /* http_health.c */
 void answer_metrics(struct call *call);   /* http_health.c */
 void answer_flush(struct call *call);     /* http_admin.c */
 void answer_seal(struct call *call);      /* http_admin.c */
+void answer_merge(struct call *call);     /* http_admin.c */
 
 /* ---- counters ---- */
 
