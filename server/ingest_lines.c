@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/utf8.h"
 
 enum {
     BATCH = 64,
@@ -32,18 +33,19 @@ const char *ingest_reason_name(unsigned reason)
 
 /* ---- the log of refused lines ---- */
 
-/* LINE as printable ASCII: every other byte as \xNN, cut to EXCERPT_MAX bytes of it. */
+/* The beginning of LINE; what is not UTF-8 as <ff>. The log itself escapes control bytes. */
 static void add_excerpt(struct buf *out, struct span line)
 {
     struct span shown = span_cut(line, 0, EXCERPT_MAX);
+    bool plain = utf8_valid(line);
 
     for (size_t i = 0; i < shown.len; i++) {
         unsigned char c = (unsigned char)shown.ptr[i];
 
-        if (c >= ' ' && c < 0x7F && c != '\\')
+        if (plain || c < 0x80)
             buf_add_char(out, (char)c);
         else
-            buf_addf(out, "\\x%02x", c);
+            buf_addf(out, "<%02x>", c);
     }
     if (shown.len < line.len)
         buf_add_str(out, "...");
