@@ -45,7 +45,7 @@ class Store(Server):
 
 
 def raw_value(store, connection, name, t):
-    """The value of NAME at second T, by /render?format=raw, which tells infinities from None. None when there is none."""
+    """The value of NAME at second T, by /render?format=raw, which tells infinities from None; None when there is none."""
     # In a target, braces, commas and the like mean something; "?" stands for any one character of a name.
     target = re.sub(r"[^A-Za-z0-9_.:;=~/-]", "?", name)
     query = urllib.parse.urlencode({"target": target, "from": t - 1, "until": t, "format": "raw"})
@@ -313,9 +313,10 @@ NODE = """  <Node "%s">
 
 
 def run_collectd(port, protocol, tags, seconds):
-    """Run collectd against PORT until SECONDS different seconds were sent; what it sent, as a second node recorded it."""
+    """Run collectd against PORT until it has sent SECONDS different seconds; what it sent, recorded by a second node."""
     recorder = Recorder(udp=protocol == "udp")
-    nodes = "".join(NODE % (name, p, protocol, "true" if tags else "false") for name, p in (("server", port), ("copy", recorder.port)))
+    nodes = "".join(NODE % (name, number, protocol, "true" if tags else "false")
+                    for name, number in (("server", port), ("copy", recorder.port)))
 
     def enough():
         times = {line.split()[2] for line in recorder.whole_lines().splitlines() if line.count(b" ") == 2}
@@ -372,8 +373,8 @@ class Relay(Program):
 
     def __init__(self, store):
         self.port = free_port()
-        super().__init__(RELAY % (self.port, self.port, store.address("carbon")[1]), need("carbon-c-relay"), "-f", "@CONF@",
-                         "-w", "2")
+        config = RELAY % (self.port, self.port, store.address("carbon")[1])
+        super().__init__(config, need("carbon-c-relay"), "-f", "@CONF@", "-w", "2")
         until(lambda: self.ended() or "listening on udp" in self.said(), "carbon-c-relay at port %d" % self.port)
 
     def ended(self):

@@ -156,7 +156,7 @@ def crash_server():
     path = os.path.join(conf, "storage-schemas.conf")
     with open(path, "w") as f:
         f.write("[all]\npattern = .*\nretentions = 1s:7d\n")
-    return conf, Server({"schemas": path, "seal-grace": 0, "max-open-windows": 6, "sync-interval": 20, "self-metrics": "off"})
+    return conf, Server({"schemas": path, "seal-grace": 0, "max-open-windows": 6, "sync-interval": 20})
 
 
 def kill_many_times(server, rng):
