@@ -39,7 +39,7 @@ enum {
     READ_MAX = 256 << 10,
     REST_MIN = 256,         /* first size of a connection's unfinished line ... */
     REST_KEPT = 1024,       /* ... and what it may keep when it is finished */
-    ACCEPTS_AT_ONCE = 64,   /* before the connections that are open get their turn */
+    ACCEPTS_AT_ONCE = 16,   /* before the connections that are open get their turn */
     PAUSE_MS = 100,         /* between two tries to accept */
     DRAIN_NS = 1000000000,  /* how long stopping may go on reading */
     WORKERS_AUTO_MAX = 4,   /* more than that the store does not need: 10 M series fit one thread */
