@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "server/gzip.h"
 #include "server/http_form.h"
 
@@ -261,13 +262,17 @@ static void compress(const struct http_request *request, struct http_reply *repl
     buf_add_str(&reply->headers, "Content-Encoding: gzip\r\n");
 }
 
+static bool has_left(const struct http_request *request)
+{
+    return __atomic_load_n(&request->control.cancelled, __ATOMIC_RELAXED) != 0;
+}
+
 static void count(const struct http_request *request, const struct http_reply *reply)
 {
-    unsigned class = (unsigned)reply->status / 100;
+    unsigned class = has_left(request) ? 0 : (unsigned)reply->status / 100;
     int64_t took_ns = clock_mono_ns() - request->arrived_ns;
 
-    if (class >= ROUTE_STATUS_CLASSES)
-        class = 0;
+    MUST(class < ROUTE_STATUS_CLASSES);
     __atomic_add_fetch(&counters[request->route].requests[class], 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&counters[request->route].time_ns, (uint64_t)took_ns, __ATOMIC_RELAXED);
 }
@@ -415,7 +420,7 @@ static void answer(void *ctx, struct http_request *request, struct http_reply *r
         buf_release(&reply->body);
         reply_error(&call, 422, "the answer is longer than query-max-output allows");
     }
-    if (reply->status >= 500 && __atomic_load_n(&routes->ready, __ATOMIC_RELAXED))
+    if (reply->status >= 500 && !has_left(request) && __atomic_load_n(&routes->ready, __ATOMIC_RELAXED))
         log_failure(request, reply);
     add_cors(routes, request, reply);
     compress(request, reply);

@@ -75,7 +75,7 @@ void answer_merge(struct call *call);     /* http_admin.c */
 
 /* ---- counters ---- */
 
-enum { ROUTE_STATUS_CLASSES = 6 }; /* by the hundreds of the status */
+enum { ROUTE_STATUS_CLASSES = 6 }; /* by the hundreds of the status; 0: the client had left */
 
 struct route_stats {
     const char *path;

@@ -333,7 +333,7 @@ static void text_storage(struct storage *st, struct arena *arena, struct buf *ou
 
 static void text_routes(struct buf *out)
 {
-    static const char *const classes[ROUTE_STATUS_CLASSES] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    static const char *const classes[ROUTE_STATUS_CLASSES] = {"left", "1xx", "2xx", "3xx", "4xx", "5xx"};
     struct route_stats r;
 
     family(out, "plumbago_http_answers_total", COUNTER, "Requests answered, by path and class of status.");
