@@ -270,7 +270,7 @@ static struct span series_label(struct fn_call *c)
     if (strstr(label, "%g") != NULL)
         snprintf(text, sizeof(text), label, v->real);
     else if (strstr(label, "%.0f") != NULL)
-        snprintf(text, sizeof(text), label, trunc(v->real));
+        snprintf(text, sizeof(text), label, trunc(v->real) + 0.0); /* no "-0" */
     else
         snprintf(text, sizeof(text), label, arena_span(c->arena, value_text(c->arena, v)).ptr);
 #pragma GCC diagnostic pop

@@ -230,7 +230,7 @@ struct unit {
     double size;
 };
 
-static const struct unit si_units[] = {{"P", 1e15}, {"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"K", 1e3}, {NULL, 0}};
+static const struct unit si_units[] = {{"P", 1e15}, {"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3}, {NULL, 0}};
 static const struct unit binary_units[] = {{"Pi", 1125899906842624.0}, {"Ti", 1099511627776.0}, {"Gi", 1073741824.0},
                                            {"Mi", 1048576.0},          {"Ki", 1024.0},          {NULL, 0}};
 

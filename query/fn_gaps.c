@@ -100,21 +100,20 @@ static int transform_null(struct fn_call *call, struct value *out)
             fn_name(call, "transformNull(%.*s,%g%s)", SPAN_ARG(s->name), fill, reference ? ",referenceSeries" : ""));
         const double *points;
         double *values;
-        size_t n, count;
+        size_t n;
 
         if (fn_points(call, s, &points, &n) < 0)
             return ERR_INPUT;
-        count = known_count > n ? known_count : n;
-        values = series_room(call->arena, count);
-        for (size_t k = 0; k < count; k++) {
+        values = series_room(call->arena, n);
+        for (size_t k = 0; k < n; k++) {
             bool filled = !reference || (k < known_count && known[k]);
 
-            values[k] = k < n && !isnan(points[k]) ? points[k] : filled ? fill : NAN;
+            values[k] = isnan(points[k]) && filled ? fill : points[k];
         }
         series_set_tag(call->arena, s, "transformNull", text);
         if (reference)
             series_set_tag(call->arena, s, "referenceSeries", SPAN_LIT("1"));
-        series_set_values(made, values, count);
+        series_set_values(made, values, n);
         series_list_add(call->arena, &result, made);
     }
     return fn_return(out, result);

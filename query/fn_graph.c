@@ -191,7 +191,7 @@ static int vertical_line(struct fn_call *call, struct value *out)
         return fn_fail(call, "verticalLine(): timestamp %" PRId64 " exists before start of range", at_s);
     if (at_s > call->ctx->until_s)
         return fn_fail(call, "verticalLine(): timestamp %" PRId64 " exists after end of range", at_s);
-    s = series_new(call->arena, fn_text(call, 1, ""), at_s, at_s, 1);
+    s = series_new(call->arena, fn_text(call, 1, "None"), at_s, at_s, 1);
     s->x_files_factor = call->ctx->x_files_factor;
     s->style.draw_as_infinite = true;
     s->style.color = fn_text(call, 2, "");

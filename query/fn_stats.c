@@ -65,7 +65,7 @@ static int offset_to_zero(struct fn_call *call, const struct series *s, const do
     double min, max;
 
     extremes(in, n, &min, &max);
-    series_set_tag(call->arena, s, "offsetToZero", isnan(min) ? SPAN_LIT("None") : float_text(call->arena, min));
+    series_set_tag(call->arena, s, "offsetToZero", fn_aggregate_text(call, s, aggregator_find(SPAN_LIT("min")), min));
     for (size_t i = 0; i < n; i++)
         out[i] = in[i] - min;
     return 0;
