@@ -63,7 +63,7 @@ enum store_result {
     STORE_OK,
     STORE_BAD_NAME,     /* empty, a component too long, control bytes, invalid tags, ... */
     STORE_TOO_OLD,      /* older than the last archive; the series is created all the same, as carbon does */
-    STORE_FUTURE,       /* further ahead than future_max_s */
+    STORE_FUTURE,       /* further ahead than future_max_s; the series is not created */
     STORE_NAN,          /* carbon drops these in silence; the series is not created */
     STORE_DISK_FULL,    /* no space for the window's grid; tried again when there is room */
     STORE_SERIES_LIMIT, /* a new name beyond series_max */

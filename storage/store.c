@@ -36,6 +36,7 @@ struct store_writer {
     unsigned number;
     uint64_t batch;
     int64_t now_s;
+    int64_t newest_s; /* the latest time that is taken */
     struct store_place place[PLACES]; /* by policy number modulo */
     struct log_limit log_limit;
     uint32_t expected; /* names of the last store_expect() ... */
@@ -95,6 +96,7 @@ void store_begin(struct store_writer *w, int64_t now_s)
 {
     w->batch++;
     w->now_s = now_s;
+    w->newest_s = now_s + w->st->options.future_max_s;
 }
 
 /* What to tell the sender's counters for an error, which is logged here: once in ten seconds for each
@@ -287,17 +289,14 @@ static enum store_result store_locate(struct store_writer *w, struct policy *pol
 {
     const struct retention *r = &policy->retention;
     int64_t age_s = t_s > w->now_s ? 0 : w->now_s - t_s;
-    int64_t future_s = w->now_s + w->st->options.future_max_s;
     struct store_place found = {.policy = policy->number, .t_s = t_s};
     struct err err = {0};
 
-    if (t_s > future_s)
-        return STORE_FUTURE;
     int k = t_s < 0 ? -1 : retention_tier_of_age(r, age_s);
     if (k < 0)
         return STORE_TOO_OLD;
     found.from_s = w->now_s - r->tiers[k].retention_s;
-    found.to_s = k == 0 ? future_s + 1 : w->now_s - r->tiers[k - 1].retention_s;
+    found.to_s = k == 0 ? w->newest_s + 1 : w->now_s - r->tiers[k - 1].retention_s;
     if (store_settle(w, policy, (unsigned)k, t_s, &found, &err) < 0 ||
         store_window(w, &policy->tier[k], t_s, &found.window, &err) < 0)
         return store_failed(w, &err);
@@ -335,6 +334,8 @@ enum store_result store_point(struct store_writer *w, struct store_hint *hint, s
 
     if (__builtin_expect(isnan(v), 0))
         return STORE_NAN;
+    if (__builtin_expect(t_s > w->newest_s, 0))
+        return STORE_FUTURE;
     uint32_t id = w->scattered ? SERIES_NONE : store_predict(&st->series, hint, name);
     if (__builtin_expect(id == SERIES_NONE, 0)) {
         enum store_result result = store_resolve(w, hint, name, &id);
