@@ -98,9 +98,9 @@ static int merge_row(struct merge *m, uint32_t id, double *values, struct err *e
             continue;
         const struct segment_info *info = segment_info(in->live.segment);
         size_t at = (size_t)((info->start_s - m->begin_s) / info->step_s);
-        if (in->row.chunks[0].len != 0 && chunk_decode(in->row.chunks[0], info->slots, values + at) < 0)
-            return err_set(err, ERR_CORRUPT, "%s: the chunk of series %u", segment_path(in->live.segment), id);
-        int rc = merge_advance(in, err);
+        int rc = segment_decode(in->live.segment, &in->row, 0, values + at, err);
+        if (rc >= 0)
+            rc = merge_advance(in, err);
         if (rc < 0)
             return rc;
     }

@@ -8,10 +8,14 @@
  *
  * The first touch of a group checks its CRC32C and all that look-ups rely on: the list of ids, the
  * sub-totals, and that the lengths fill the group exactly. The verdict is kept in a byte per group; two
- * threads may both check, and find the same. After that no look-up in it needs a check. */
+ * threads may both check, and find the same. After that no look-up in it needs a check.
+ *
+ * Whatever reads the mapping does so under a guard (base/fault.h): a file that was cut, or a block that the
+ * device cannot give, is damage of that group and not the end of the process. */
 #include "storage/segment.h"
 
 #include "base/crc32c.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/must.h"
 #include "base/reader.h"
@@ -37,6 +41,13 @@ struct segment {
     struct segment_entry *directory; /* a copy: aligned, and checked once */
     _Atomic uint8_t *states;         /* enum group_state of each group; any thread */
 };
+
+/* The error of a place in the mapping that FAULT was met at. */
+static int unreadable(const struct segment *seg, const struct fault *fault, struct err *err)
+{
+    return err_corrupt(err, seg->path, (unsigned long long)(fault->at - seg->map.ptr),
+                       "cannot be read: the file was cut, or the device fails");
+}
 
 /* ---- open ---- */
 
@@ -124,12 +135,35 @@ static int read_directory(struct segment *seg, const struct segment_footer *foot
     return 0;
 }
 
+/* Everything that is not a group, checked. */
+static int read_ends(struct segment *seg, struct err *err)
+{
+    struct segment_header header;
+    struct segment_footer footer;
+    int rc = read_header(seg, &header, err);
+
+    if (rc == 0)
+        rc = read_footer(seg, header.crc, &footer, err);
+    return rc == 0 ? read_directory(seg, &footer, err) : rc;
+}
+
+static int read_ends_guarded(struct segment *seg, struct err *err)
+{
+    struct fault fault;
+
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len))
+        return unreadable(seg, &fault, err); /* what read_directory() had allocated hangs on SEG */
+    int rc = read_ends(seg, err);
+    fault_leave(&fault);
+    return rc;
+}
+
 int segment_open(const char *path, struct segment **out, struct err *err)
 {
     struct segment *seg = calloc(1, sizeof(*seg));
-    struct segment_header header;
-    struct segment_footer footer;
     int rc;
+
+    fault_init();
 
     *out = NULL;
     if (seg == NULL || (seg->path = strdup(path)) == NULL) {
@@ -138,11 +172,7 @@ int segment_open(const char *path, struct segment **out, struct err *err)
     }
     rc = file_map_whole(path, &seg->map, err);
     if (rc == 0)
-        rc = read_header(seg, &header, err);
-    if (rc == 0)
-        rc = read_footer(seg, header.crc, &footer, err);
-    if (rc == 0)
-        rc = read_directory(seg, &footer, err);
+        rc = read_ends_guarded(seg, err);
     if (rc < 0) {
         segment_close(seg);
         return rc;
@@ -391,12 +421,18 @@ static int find_row(struct segment *seg, uint32_t id, struct segment_row *row, s
 
 int segment_row(struct segment *seg, uint32_t id, struct segment_row *row, struct err *err)
 {
-    return find_row(seg, id, row, err);
+    struct fault fault;
+
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len))
+        return unreadable(seg, &fault, err);
+    int rc = find_row(seg, id, row, err);
+    fault_leave(&fault);
+    return rc;
 }
 
 int segment_has(struct segment *seg, uint32_t id, struct err *err)
 {
-    return find_row(seg, id, NULL, err);
+    return segment_row(seg, id, NULL, err);
 }
 
 /* The error of a chunk that does not decode. */
@@ -407,19 +443,54 @@ static int bad_chunk(const struct segment *seg, uint32_t id, struct span chunk, 
     return ERR_CORRUPT;
 }
 
-int segment_read_column(struct segment *seg, uint32_t id, uint8_t column, uint32_t first_slot, uint32_t slots,
-                        double *out, struct err *err)
+/* Decode one chunk of ROW; out of line, as a frame with a jump buffer must not share its registers. */
+__attribute__((noinline)) static int decode_column(const struct segment *seg, const struct segment_row *row,
+                                                   uint8_t column, uint32_t first_slot, uint32_t slots, double *out,
+                                                   struct err *err)
+{
+    struct span chunk = row->chunks[column];
+    int points = chunk.len == 0 ? 0 : chunk_decode_range(chunk, seg->info.slots, first_slot, slots, out);
+
+    return points < 0 ? bad_chunk(seg, row->id, chunk, err) : points;
+}
+
+int segment_decode(const struct segment *seg, const struct segment_row *row, uint8_t column, double *out,
+                   struct err *err)
+{
+    struct fault fault;
+
+    MUST(column < seg->info.columns);
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len))
+        return unreadable(seg, &fault, err);
+    int points = decode_column(seg, row, column, 0, seg->info.slots, out, err);
+    fault_leave(&fault);
+    return points;
+}
+
+__attribute__((noinline)) static int find_and_decode(struct segment *seg, uint32_t id, uint8_t column,
+                                                     uint32_t first_slot, uint32_t slots, double *out, struct err *err)
 {
     struct segment_row row;
     int rc = find_row(seg, id, &row, err);
 
+    if (rc <= 0)
+        return rc;
+    rc = decode_column(seg, &row, column, first_slot, slots, out, err);
+    return rc < 0 ? rc : 1;
+}
+
+int segment_read_column(struct segment *seg, uint32_t id, uint8_t column, uint32_t first_slot, uint32_t slots,
+                        double *out, struct err *err)
+{
+    struct fault fault;
+
     MUST(column < seg->info.columns);
     MUST(first_slot <= seg->info.slots && slots <= seg->info.slots - first_slot);
-    if (rc <= 0 || row.chunks[column].len == 0)
-        return rc;
-    if (chunk_decode_range(row.chunks[column], seg->info.slots, first_slot, slots, out) < 0)
-        return bad_chunk(seg, id, row.chunks[column], err);
-    return 1;
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len))
+        return unreadable(seg, &fault, err);
+    int rc = find_and_decode(seg, id, column, first_slot, slots, out, err);
+    fault_leave(&fault);
+    return rc;
 }
 
 int segment_read(struct segment *seg, uint32_t id, uint32_t first_slot, uint32_t slots, double *out, struct err *err)
@@ -452,30 +523,72 @@ static uint32_t row_id(const struct group *group, uint32_t index, uint32_t last)
     return group->head.first_id + bit * 64 + (uint32_t)__builtin_ctzll(word);
 }
 
-int segment_cursor_next(struct segment_cursor *cursor, struct segment_row *row, struct err *err)
+/* The row in GROUP at the cursor, which moves on. */
+static void cursor_take(struct segment_cursor *cursor, const struct group *group, struct segment_row *row)
 {
-    struct segment *seg = cursor->seg;
-    struct group group;
-    int rc;
-
-    if (cursor->group == seg->info.groups)
-        return 0;
-    rc = group_get(seg, cursor->group, &group, err);
-    if (rc < 0) {
-        cursor->group++;
-        return rc;
-    }
-    cursor->id = row->id = row_id(&group, cursor->index, cursor->id);
-    cursor->at = row_chunks(seg, &group, cursor->index, cursor->at, row);
-    if (++cursor->index == group.head.rows) {
+    cursor->id = row->id = row_id(group, cursor->index, cursor->id);
+    cursor->at = row_chunks(cursor->seg, group, cursor->index, cursor->at, row);
+    if (++cursor->index == group->head.rows) {
         cursor->group++;
         cursor->index = 0;
         cursor->at = 0;
     }
-    return 1;
+}
+
+__attribute__((noinline)) static int cursor_advance(struct segment_cursor *cursor, struct segment_row *row,
+                                                    struct err *err)
+{
+    struct group group;
+    int rc = group_get(cursor->seg, cursor->group, &group, err);
+
+    if (rc == 0)
+        cursor_take(cursor, &group, row);
+    return rc < 0 ? rc : 1;
+}
+
+/* Leave the rest of a damaged group out. */
+static void cursor_skip_group(struct segment_cursor *cursor)
+{
+    cursor->group++;
+    cursor->index = 0;
+    cursor->at = 0;
+}
+
+int segment_cursor_next(struct segment_cursor *cursor, struct segment_row *row, struct err *err)
+{
+    const struct segment *seg = cursor->seg;
+    struct fault fault;
+
+    if (cursor->group == seg->info.groups)
+        return 0;
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len)) {
+        cursor_skip_group(cursor);
+        return unreadable(seg, &fault, err);
+    }
+    int rc = cursor_advance(cursor, row, err);
+    fault_leave(&fault);
+    if (rc < 0)
+        cursor_skip_group(cursor);
+    return rc;
 }
 
 /* ---- check ---- */
+
+int segment_check_group(struct segment *seg, uint32_t number, uint64_t *bytes, struct err *err)
+{
+    struct group group;
+    struct fault fault;
+
+    MUST(number < seg->info.groups);
+    *bytes = seg->directory[number].length;
+    if (FAULT_CAUGHT(&fault, seg->map.ptr, seg->map.len))
+        return unreadable(seg, &fault, err);
+    /* As if it had never been touched; a reader beside us may look again, too, and will find the same. */
+    atomic_store_explicit(&seg->states[number], GROUP_UNKNOWN, memory_order_relaxed);
+    int rc = group_get(seg, number, &group, err);
+    fault_leave(&fault);
+    return rc;
+}
 
 struct check {
     struct segment_check *result;
@@ -504,15 +617,12 @@ static void check_row(const struct segment *seg, const struct segment_row *row, 
 
     check->result->rows++;
     for (uint32_t column = 0; column < seg->info.columns; column++) {
-        struct span chunk = row->chunks[column];
-        int points = chunk.len == 0 ? 0 : chunk_decode(chunk, seg->info.slots, values);
+        int points = segment_decode(seg, row, (uint8_t)column, values, &err);
 
-        if (points >= 0) {
+        if (points >= 0)
             check->result->points += (uint32_t)points;
-            continue;
-        }
-        bad_chunk(seg, row->id, chunk, &err);
-        check_damage(check, &err);
+        else
+            check_damage(check, &err);
     }
 }
 

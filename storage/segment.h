@@ -5,7 +5,7 @@
  *
  * A group of series (about 1 MB at most) is checked against its checksum when it is first touched. What
  * is found damaged stays damaged: each read from it gives ERR_CORRUPT with file and offset, all other
- * groups remain readable. */
+ * groups remain readable. A file that was cut, or that the device cannot give, is damage, too. */
 #ifndef PLUMBAGO_STORAGE_SEGMENT_H
 #define PLUMBAGO_STORAGE_SEGMENT_H
 
@@ -66,7 +66,8 @@ struct segment_row {
     struct span chunks[SEGMENT_COLUMNS_MAX];
 };
 
-/* The row of series ID: 1, 0 when it has none here, or ERR_CORRUPT. */
+/* The row of series ID: 1, 0 when it has none here, or ERR_CORRUPT. The chunks lie in the mapping: decode them by
+ * segment_decode(), which survives a file that was cut. */
 int segment_row(struct segment *seg, uint32_t id, struct segment_row *row, struct err *err);
 
 /* A walk over all rows by ascending id, for merging, rollups and checks. The caller holds it by value;
@@ -83,6 +84,15 @@ struct segment_cursor segment_cursor(struct segment *seg);
 
 /* The next row: 1; 0 at the end; ERR_CORRUPT for a damaged group, which the following call skips. */
 int segment_cursor_next(struct segment_cursor *cursor, struct segment_row *row, struct err *err);
+
+/* Lay all points of one chunk of ROW over OUT, which has a place for each slot of the segment; absent ones leave
+ * OUT as it is. How many were written, or ERR_CORRUPT. Any thread. */
+int segment_decode(const struct segment *seg, const struct segment_row *row, uint8_t column, double *out,
+                   struct err *err);
+
+/* Read the group of that number (below segment_info()->groups) and check it again, whatever was found before: 0 or
+ * ERR_CORRUPT. *bytes is its length in the file. Any thread. */
+int segment_check_group(struct segment *seg, uint32_t number, uint64_t *bytes, struct err *err);
 
 /* What segment_check() found. */
 struct segment_check {

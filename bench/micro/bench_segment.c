@@ -87,7 +87,7 @@ static void read_all(struct segment *seg)
     printf("look-up: %.0f ns\n", since(start) * 1e3);
     start = clock_mono_ns();
     while (segment_cursor_next(&cursor, &row, NULL) == 1)
-        found += (uint64_t)chunk_decode(row.chunks[0], slots, out);
+        found += (uint64_t)segment_decode(seg, &row, 0, out, NULL);
     printf("walk and decode: %.0f M points/s (%d)\n", (double)count * slots / 1e6 / since(start), (int)(found & 1));
 }
 

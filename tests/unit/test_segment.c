@@ -671,3 +671,69 @@ Test(segment, a_failed_write_leaves_the_old_file)
         cr_assert_lt(n, 50);
     }
 }
+
+Test(segment, survives_that_its_file_is_cut)
+{
+    enum { ROWS = 20000, SLOTS = 120 };
+    uint32_t *ids = malloc(ROWS * sizeof(ids[0])), read = 0, cut = 0, last = 0;
+    double out[SLOTS];
+    uint64_t bytes;
+
+    for (uint32_t i = 0; i < ROWS; i++)
+        ids[i] = i;
+    write_ids(ids, ROWS, SLOTS);
+    struct segment *seg = open_it();
+    uint32_t groups = segment_info(seg)->groups;
+    cr_assert_gt(groups, 3);
+    assert_row(seg, 0);
+    assert_row(seg, ROWS - 1); /* checked before the cut: only the fault tells */
+    cr_assert_eq(truncate(path, (off_t)(segment_info(seg)->bytes / 2)), 0);
+    for (uint32_t i = 0; i < ROWS; i += 100) {
+        int rc = segment_read(seg, i, 0, SLOTS, out, &err);
+        cr_assert(rc == 1 || rc == ERR_CORRUPT);
+        read += rc == 1;
+        cut += rc < 0;
+    }
+    cr_assert(read > 0 && cut > 0);
+    cr_assert_not_null(strstr(err.text, path), "%s", err.text);
+    cr_assert_eq(segment_has(seg, 0, &err), 1);
+    cr_assert_eq(segment_check_group(seg, 0, &bytes, &err), 0, "%s", err.text);
+    cr_assert_eq(segment_check_group(seg, groups - 1, &bytes, &err), ERR_CORRUPT);
+
+    struct segment_cursor cursor = segment_cursor(seg);
+    struct segment_row row;
+    uint32_t damaged = 0;
+    for (int rc; (rc = segment_cursor_next(&cursor, &row, &err)) != 0;) {
+        damaged += rc < 0;
+        last = rc > 0 ? row.id : last;
+    }
+    cr_assert(damaged >= 1 && damaged < groups, "%u damaged groups of %u", damaged, groups);
+    cr_assert(last > 0 && last < ROWS - 1);
+    segment_close(seg);
+    free(ids);
+}
+
+Test(segment, is_found_damaged_by_a_check_after_it_was_read)
+{
+    uint32_t ids[] = {1, 2, 3};
+    struct segment *seg;
+    uint64_t bytes;
+
+    write_ids(ids, 3, 10);
+    seg = open_it();
+    assert_row(seg, 2);
+    cr_assert_eq(segment_check_group(seg, 0, &bytes, &err), 0);
+    cr_assert_gt(bytes, 0);
+
+    FILE *f = fopen(path, "r+"); /* a bit of the group's last byte: the directory stands behind it */
+    long at = (long)(sizeof(struct segment_header) + bytes - 1);
+    cr_assert_eq(fseek(f, at, SEEK_SET), 0);
+    int byte = fgetc(f);
+    fseek(f, at, SEEK_SET);
+    fputc(byte ^ 4, f);
+    fclose(f);
+    cr_assert_eq(segment_check_group(seg, 0, &bytes, &err), ERR_CORRUPT);
+    cr_assert_not_null(strstr(err.text, path), "%s", err.text);
+    cr_assert_eq(segment_has(seg, 2, &err), ERR_CORRUPT, "what a check has found counts for readers");
+    segment_close(seg);
+}
