@@ -20,9 +20,9 @@ uint32_t grid_block_rows(uint32_t block)
 
 static size_t grid_cells_at(uint32_t rows)
 {
-    size_t ids = (size_t)rows * sizeof(uint32_t);
+    size_t map = (size_t)rows * sizeof(uint64_t);
 
-    return GRID_PAGE + (ids + GRID_PAGE - 1) / GRID_PAGE * GRID_PAGE;
+    return GRID_PAGE + (map + GRID_PAGE - 1) / GRID_PAGE * GRID_PAGE;
 }
 
 uint64_t grid_file_bytes(uint32_t rows, uint32_t slots)
@@ -34,10 +34,11 @@ static int grid_map(struct grid *g, const struct grid_header *header, struct err
 {
     g->row_first = header->row_first;
     g->rows = header->rows;
+    g->generation = header->generation;
     g->map_len = (size_t)grid_file_bytes(header->rows, header->slots);
     int rc = file_map(g->file, 0, g->map_len, FILE_MAP_WRITE, &g->map, err);
     if (rc == 0) {
-        g->ids = (uint32_t *)(void *)((char *)g->map + GRID_PAGE);
+        g->owners = (uint64_t *)(void *)((char *)g->map + GRID_PAGE);
         g->cells = (uint64_t *)(void *)((char *)g->map + grid_cells_at(header->rows));
     }
     return rc;
@@ -120,4 +121,30 @@ void grid_close(struct grid *g)
     file_unmap(g->map, g->map_len);
     file_close(g->file);
     free(g);
+}
+
+/* A map entry: id + 1, and a checksum of it with its place in the upper half. */
+static uint64_t grid_owner_word(const struct grid *g, uint32_t row, uint32_t id)
+{
+    struct {
+        uint64_t generation;
+        uint32_t row, id_plus_1;
+    } what = {g->generation, row, id + 1};
+
+    return (uint64_t)crc32c(&what, sizeof what) << 32 | what.id_plus_1;
+}
+
+void grid_name_row(struct grid *g, uint32_t row, uint32_t id)
+{
+    __atomic_store_n(&g->owners[row - g->row_first], grid_owner_word(g, row, id), __ATOMIC_RELAXED);
+}
+
+uint32_t grid_row_owner(const struct grid *g, uint32_t row)
+{
+    uint64_t word = __atomic_load_n(&g->owners[row - g->row_first], __ATOMIC_RELAXED);
+    uint32_t id = (uint32_t)word - 1;
+
+    if (word == 0)
+        return GRID_ROW_FREE;
+    return word == grid_owner_word(g, row, id) && id < 1u << 28 ? id : GRID_ROW_DAMAGED;
 }

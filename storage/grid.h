@@ -3,8 +3,9 @@
  * Slot-major: the cells of slot s of all rows lie side by side, so the newest slot of all series is one
  * stripe, and flushing it is one sequential write. A cell is one aligned 8-byte word, so a store needs
  * no lock and a crash leaves each cell whole or absent. The file also holds the row map: which series
- * each row belongs to. A row map entry is written once and never changes, so whatever a power cut
- * leaves of the file, no series can get another's points. Bytes: docs/format.md, "Grid". */
+ * each row belongs to. A row map entry is one word too, is written once and has a checksum, so whatever a
+ * power cut or a bad disk leaves of the file, no series can get another's points. Bytes: docs/format.md,
+ * "Grid". */
 #ifndef PLUMBAGO_STORAGE_GRID_H
 #define PLUMBAGO_STORAGE_GRID_H
 
@@ -18,8 +19,9 @@
 struct file;
 
 struct grid {
-    uint64_t *cells; /* [slot * rows + (row - row_first)], relaxed atomics */
-    uint32_t *ids;   /* [row - row_first]: series id + 1, 0: free; written under the window's lock */
+    uint64_t *cells;  /* [slot * rows + (row - row_first)], relaxed atomics */
+    uint64_t *owners; /* [row - row_first]: the row map; written under the window's lock */
+    uint64_t generation;
     uint32_t row_first;
     uint32_t rows;
     uint32_t dirty;    /* relaxed atomic: there were stores since the last flush began */
@@ -48,6 +50,14 @@ int grid_create(const char *path, struct grid_header *header, struct grid **out,
 /* Open an existing file and fill HEADER. ERR_CORRUPT when its header or size is wrong, ERR_VERSION. */
 int grid_open(const char *path, struct grid_header *header, struct grid **out, struct err *err);
 void grid_close(struct grid *g); /* NULL is fine */
+
+/* Enter in the row map that ROW belongs to series ID. */
+void grid_name_row(struct grid *g, uint32_t row, uint32_t id);
+
+enum { GRID_ROW_FREE = UINT32_MAX, GRID_ROW_DAMAGED = UINT32_MAX - 1 };
+
+/* The series that ROW belongs to, or one of these. */
+uint32_t grid_row_owner(const struct grid *g, uint32_t row);
 
 static inline void grid_store(struct grid *g, uint32_t slot, uint32_t row, double value)
 {

@@ -96,6 +96,13 @@ static struct window *recover_window(struct recover_tier *r, const struct grid_h
     return w;
 }
 
+static void recover_rows_damaged(struct storage *st, const char *path, uint32_t rows)
+{
+    st->damaged_chunks += rows;
+    log_error("storage", "rows of a grid whose series is not known any more are left out", LOG_STR("file", path),
+              LOG_INT("rows", rows));
+}
+
 static int recover_grid(struct recover_tier *r, const char *path)
 {
     struct grid_header header;
@@ -125,10 +132,17 @@ static int recover_grid(struct recover_tier *r, const char *path)
     }
     if (header.generation >= r->st->generation_next)
         r->st->generation_next = header.generation + 1;
-    rc = window_adopt(w, g, &header, &r->id_max, &why);
+    uint32_t rows_damaged = 0;
+    rc = window_adopt(w, g, &header, &r->id_max, &rows_damaged, &why);
+    if (rows_damaged > 0)
+        recover_rows_damaged(r->st, path, rows_damaged);
     if (rc < 0)
         grid_close(g);
-    return rc == ERR_CORRUPT ? recover_set_aside(r->st, path, &why, r->err) : rc;
+    if (rc == ERR_CORRUPT)
+        return recover_set_aside(r->st, path, &why, r->err);
+    if (rc < 0)
+        *r->err = why;
+    return rc;
 }
 
 static bool recover_is_live(const struct recover_tier *r, int64_t start_s, uint64_t number)
@@ -259,6 +273,55 @@ static int recover_tier(void *ctx, struct policy *policy, struct tier *tier)
     return rc < 0 ? rc : recover_segments(r);
 }
 
+/* ---- what must not be missing ---- */
+
+/* A tier's folder whose policy the log does not know, with data in it. */
+struct recover_stranger {
+    const struct storage *st;
+    const char *folder;
+    struct err *err;
+};
+
+static int recover_stranger_file(void *ctx, const char *name)
+{
+    const struct recover_stranger *s = ctx;
+
+    if (!has_ending(name, ".grid") && !has_ending(name, ".seg"))
+        return 0;
+    return err_set(s->err, ERR_CORRUPT, "%s/series.log has lost the policy of %s/%s", s->st->dir, s->folder, name);
+}
+
+static int recover_stranger(void *ctx, const char *name)
+{
+    struct recover_stranger *s = ctx;
+    unsigned policy, tier;
+    char path[4096];
+    int end = 0;
+
+    if (sscanf(name, "p%5u-t%u%n", &policy, &tier, &end) != 2 || name[end] != 0 || policy < s->st->policies.count)
+        return 0;
+    s->folder = name;
+    snprintf(path, sizeof path, "%s/%s", s->st->dir, name);
+    return file_list(path, recover_stranger_file, s, s->err);
+}
+
+/* The log is on the device with its first rules, and the manifest at all, before anything else is. When they are
+ * gone, going on would give the data of old series to new ones, or delete all segments. */
+static int recover_check_present(const struct storage *st, struct err *err)
+{
+    struct recover_stranger stranger = {.st = st, .err = err};
+    struct file *manifest = NULL;
+    char path[4096];
+    int rc = file_list(st->dir, recover_stranger, &stranger, err);
+
+    if (rc < 0 || st->policies.count == 0)
+        return rc;
+    snprintf(path, sizeof path, "%s/MANIFEST", st->dir);
+    rc = file_open(path, FILE_READ, &manifest, err);
+    file_close(manifest);
+    return rc == ERR_MISSING ? err_set(err, ERR_CORRUPT, "%s is missing, and series.log is not new", path) : rc;
+}
+
 int storage_recover(struct storage *st, struct err *err)
 {
     struct series_log_reader reader = {
@@ -275,6 +338,8 @@ int storage_recover(struct storage *st, struct err *err)
         rc = series_log_replay(st->log, &reader, err);
     }
     name_tree_bulk(st->tree, false);
+    if (rc == 0)
+        rc = recover_check_present(st, err);
     if (rc == 0)
         rc = manifest_open(st->dir, &st->manifest, err);
     if (rc < 0)

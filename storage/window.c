@@ -144,8 +144,7 @@ int window_row_for(struct window *w, uint32_t id, unsigned writer, uint32_t *row
         *row = leaf[id % WINDOW_MAP_LEAF] - 1; /* another writer was faster */
     } else if (rc == 0 && (rc = window_take_run(w, run, err)) == 0) {
         *row = run->next++;
-        struct grid *g = w->grid[grid_block_of(*row)];
-        __atomic_store_n(&g->ids[*row - g->row_first], id + 1, __ATOMIC_RELAXED);
+        grid_name_row(w->grid[grid_block_of(*row)], *row, id);
         __atomic_store_n(&leaf[id % WINDOW_MAP_LEAF], *row + 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&w->lock);
@@ -168,16 +167,22 @@ bool window_read(const struct window *w, uint32_t id, uint32_t first, uint32_t c
     return true;
 }
 
-int window_adopt(struct window *w, struct grid *g, const struct grid_header *header, uint32_t *id_max, struct err *err)
+int window_adopt(struct window *w, struct grid *g, const struct grid_header *header, uint32_t *id_max,
+                 uint32_t *rows_damaged, struct err *err)
 {
     MUST(w->generation == header->generation);
     if (w->grid[header->block] != NULL || header->start_s != w->start_s || header->slots != w->slots)
         return err_corrupt(err, file_path(g->file), 0, "grid does not belong to its window");
     uint32_t used = 0;
     for (uint32_t i = 0; i < g->rows; i++) {
-        uint32_t id = g->ids[i] - 1;
-        if (g->ids[i] == 0 || id >= 1u << 28)
+        uint32_t id = grid_row_owner(g, g->row_first + i);
+        if (id == GRID_ROW_FREE)
             continue;
+        used = g->row_first + i + 1;
+        if (id == GRID_ROW_DAMAGED) {
+            ++*rows_damaged;
+            continue;
+        }
         uint32_t *leaf = window_leaf(w, id);
         if (leaf == NULL)
             return err_set(err, ERR_MEMORY, "row map");
@@ -185,7 +190,6 @@ int window_adopt(struct window *w, struct grid *g, const struct grid_header *hea
             leaf[id % WINDOW_MAP_LEAF] = g->row_first + i + 1;
         if (id >= *id_max)
             *id_max = id + 1;
-        used = g->row_first + i + 1;
     }
     uint32_t run = window_run_rows(used);
     used = (used + run - 1) / run * run;

@@ -89,9 +89,10 @@ static inline struct grid *window_grid(const struct window *w, uint32_t row)
 bool window_read(const struct window *w, uint32_t id, uint32_t first, uint32_t count, double *out);
 
 /* Take over an opened grid file while the store opens; *id_max becomes at least the largest id + 1 that
- * its row map names (after a power cut the log may not know it). ERR_CORRUPT when it does not belong here;
- * G stays the caller's then. */
-int window_adopt(struct window *w, struct grid *g, const struct grid_header *header, uint32_t *id_max, struct err *err);
+ * its row map names (after a power cut the log may not know it). Rows whose entry in the map is damaged are
+ * left out and added to *rows_damaged. ERR_CORRUPT when it does not belong here; G stays the caller's then. */
+int window_adopt(struct window *w, struct grid *g, const struct grid_header *header, uint32_t *id_max,
+                 uint32_t *rows_damaged, struct err *err);
 
 /* The path of the grid file of BLOCK. */
 void window_grid_path(const struct window *w, uint32_t block, char *to, size_t size);
