@@ -46,7 +46,16 @@ static inline bool fault_enter(struct fault *f, const void *ptr, size_t len)
     return false;
 }
 
-#define FAULT_CAUGHT(f, ptr, len) (sigsetjmp((f)->env, 0) != 0 || fault_enter((f), (ptr), (len)))
+/* The thread sanitizer runs handlers with all signals blocked. */
+#if defined(__has_feature)
+#define FAULT_TSAN __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)
+#define FAULT_TSAN 1
+#else
+#define FAULT_TSAN 0
+#endif
+
+#define FAULT_CAUGHT(f, ptr, len) (sigsetjmp((f)->env, FAULT_TSAN) != 0 || fault_enter((f), (ptr), (len)))
 
 /* Nothing is watched any more. Not after a fault was caught: then this has happened already. */
 static inline void fault_leave(struct fault *f)
