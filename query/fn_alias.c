@@ -283,7 +283,7 @@ static int cacti_width(struct fn_call *call, struct cacti *column, const struct 
             return fn_fail(call, "\"%.*s\" is infinite",
                            (int)(list->items[i]->name.len < 100 ? list->items[i]->name.len : 100),
                            list->items[i]->name.ptr);
-        text = with_units(call, isnan(v) || v == 0 ? 3 : trunc(v), system, units);
+        text = with_units(call, isnan(v) || v == 0 ? 3 : trunc(v) + 0.0, system, units);
         column->width = (int)text.len + 3 > column->width ? (int)text.len + 3 : column->width;
     }
     return 0;

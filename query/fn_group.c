@@ -130,8 +130,9 @@ static int group_by_tags(struct fn_call *call, struct value *out)
         struct series *s = result.items[i];
 
         s->path_expression = s->name;
-        s->tags = ARENA_NEW(call->arena, struct tags);
-        s->tags->source = s->name;
+        if (!series_parse_tags(call->arena, s, s->name))
+            rc = fn_fail(call, "the name of a group is no tagged name: %.*s",
+                         (int)(s->name.len < 150 ? s->name.len : 150), s->name.ptr);
     }
     return rc < 0 ? rc : fn_return(out, result);
 }

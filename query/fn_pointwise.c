@@ -232,6 +232,7 @@ static int run_logarithm(struct fn_call *call, struct value *out)
         if (logarithm(call, s, points, n, values) < 0)
             return ERR_INPUT;
         series_set_tag(call->arena, s, "log", base);
+        made->integers = false;
         series_set_values(made, values, n);
         series_list_add(call->arena, &result, made);
     }

@@ -197,6 +197,7 @@ static int linear_regression(struct fn_call *call, struct value *out)
         for (size_t k = 0; k < s->count; k++)
             values[k] = line.offset + (double)(s->start_s + (int64_t)k * s->step_s) * line.factor;
         made->consolidation = SPAN_LIT("average");
+        made->integers = false;
         series_set_values(made, values, s->count);
         series_list_add(call->arena, &result, made);
     }

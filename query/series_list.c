@@ -156,6 +156,13 @@ struct tags *series_tags(struct arena *arena, const struct series *s)
     return tags;
 }
 
+bool series_parse_tags(struct arena *arena, struct series *s, struct span name)
+{
+    s->tags = ARENA_NEW(arena, struct tags);
+    s->tags->ready = true;
+    return read_tags(arena, s->tags, name);
+}
+
 void series_reset_tags(struct arena *arena, struct series *s, struct span name)
 {
     s->tags = ARENA_NEW(arena, struct tags);

@@ -88,6 +88,10 @@ int series_points(struct arena *arena, const struct series *s, const double **po
 /* The tags, read from the name if that was not done yet. */
 struct tags *series_tags(struct arena *arena, const struct series *s);
 
+/* Tags of their own for S, read from NAME whether it looks like a function's or not. False when NAME is
+ * not of the form "m;a=1;b=2". */
+bool series_parse_tags(struct arena *arena, struct series *s, struct span name);
+
 /* Set KEY to VALUE; both must live as long as the arena. */
 void tags_set(struct arena *arena, struct tags *tags, struct span key, struct span value);
 void tags_remove(struct tags *tags, struct span key);

@@ -4,7 +4,7 @@
  * million names takes some tens of milliseconds. */
 #include "query/source_storage.h"
 
-#include "query/tag_expr.h"
+#include "query/tag_query.h"
 #include "storage/storage.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static int find(void *ctx, struct span pattern, size_t max, struct arena *arena,
 }
 
 struct tag_search {
-    const struct tag_expr *exprs;
+    const struct tag_query *exprs;
     size_t exprs_count;
     struct arena *arena;
     struct source_series *found;
@@ -40,7 +40,7 @@ static int search_one(void *ctx, uint32_t series, struct span name)
 {
     struct tag_search *search = ctx;
 
-    if (!tag_exprs_match(search->exprs, search->exprs_count, name))
+    if (!tag_query_match(search->exprs, search->exprs_count, name))
         return 0;
     if (search->count == search->max)
         return SEARCH_FULL;
@@ -63,8 +63,8 @@ static int find_by_tags(void *ctx, const struct span *exprs, size_t exprs_count,
                         struct source_series **out, size_t *count, struct err *err)
 {
     struct tag_search search = {.exprs_count = exprs_count, .arena = arena, .max = max == 0 ? SIZE_MAX : max};
-    struct tag_expr *parsed = NULL;
-    int rc = tag_exprs_parse(exprs, exprs_count, arena, &parsed, err);
+    struct tag_query *parsed = NULL;
+    int rc = tag_query_parse(exprs, exprs_count, arena, &parsed, err);
 
     if (rc < 0)
         return rc;

@@ -1,18 +1,18 @@
-#include "query/tag_expr.h"
+#include "query/tag_query.h"
 
-static bool value_fits(const struct tag_expr *e, struct span value)
+static bool value_fits(const struct tag_query *e, struct span value)
 {
     bool fits = e->regex != NULL ? regex_match(e->regex, value) : span_eq(e->value, value);
 
     return fits != e->negated;
 }
 
-static int expr_parse(struct span text, struct arena *arena, struct tag_expr *e, struct err *err)
+static int expr_parse(struct span text, struct arena *arena, struct tag_query *e, struct err *err)
 {
     size_t equal = span_find(text, '=');
     struct span pattern;
 
-    *e = (struct tag_expr){.tag = span_cut(text, 0, equal)};
+    *e = (struct tag_query){.tag = span_cut(text, 0, equal)};
     if (equal < text.len && e->tag.len > 0 && e->tag.ptr[e->tag.len - 1] == '!') {
         e->negated = true;
         e->tag.len--;
@@ -26,9 +26,9 @@ static int expr_parse(struct span text, struct arena *arena, struct tag_expr *e,
     return regex_compile(arena_join(arena, SPAN_LIT("(?:"), pattern, SPAN_LIT(")")), arena, &e->regex, err);
 }
 
-int tag_exprs_parse(const struct span *texts, size_t count, struct arena *arena, struct tag_expr **out, struct err *err)
+int tag_query_parse(const struct span *texts, size_t count, struct arena *arena, struct tag_query **out, struct err *err)
 {
-    struct tag_expr *exprs = ARENA_ARRAY(arena, struct tag_expr, count);
+    struct tag_query *exprs = ARENA_ARRAY(arena, struct tag_query, count);
     bool narrows = false;
 
     for (size_t i = 0; i < count; i++) {
@@ -67,7 +67,7 @@ static struct span tag_of(struct span name, struct span tag)
     return SPAN_LIT("");
 }
 
-bool tag_exprs_match(const struct tag_expr *exprs, size_t count, struct span name)
+bool tag_query_match(const struct tag_query *exprs, size_t count, struct span name)
 {
     for (size_t i = 0; i < count; i++) {
         if (!value_fits(&exprs[i], tag_of(name, exprs[i].tag)))
