@@ -1,12 +1,11 @@
-/* How fast the plaintext parser alone reads lines: million lines a second on one core, the buffer in the cache,
+/* How fast the plaintext parser alone reads lines: million lines a second of CPU time, the buffer in the cache,
  * as it is after recv(). Both readings, four kinds of values. */
 #include "server/line_parse.h"
-
-#include "base/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { BYTES = 256 << 10, BATCH = 64 };
 
@@ -26,11 +25,19 @@ static size_t fill(char *text, int decimals, double scale, size_t *lines)
     return len;
 }
 
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 static double million_lines_a_second(parse_fn parse, const char *text, size_t len, size_t lines)
 {
     static struct line_point points[BATCH];
     struct line_batch batch = {.points = points, .max = BATCH};
-    int64_t begun = clock_mono_ns();
+    int64_t begun = cpu_ns();
     volatile double sum = 0;
     size_t rounds = 0;
 
@@ -40,9 +47,9 @@ static double million_lines_a_second(parse_fn parse, const char *text, size_t le
             sum = points[0].value;
         }
         rounds++;
-    } while (clock_mono_ns() - begun < 500000000);
+    } while (cpu_ns() - begun < 500000000);
     (void)sum;
-    return (double)(rounds * lines) * 1e3 / (double)(clock_mono_ns() - begun);
+    return (double)(rounds * lines) * 1e3 / (double)(cpu_ns() - begun);
 }
 
 int main(void)
