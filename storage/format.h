@@ -173,6 +173,38 @@ struct series_log_rule_record {
 };
 static_assert(sizeof(struct series_log_rule_record) == 32, "no padding goes to disk");
 
+/* ---- Event log: DIR/events.log ---- */
+
+enum {
+    EVENT_LOG_MAGIC = 0x56454c50, /* "PLEV" */
+    EVENT_LOG_VERSION = 1,
+};
+#define EVENT_LOG_MAX (8ULL << 30)
+
+struct event_log_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t reserved;     /* zero */
+    uint32_t id_next;      /* ids below it were given away before the file was made */
+    uint32_t reserved2[2]; /* zero */
+    uint32_t crc;          /* CRC32C of all bytes before it */
+};
+static_assert(sizeof(struct event_log_header) == 24, "no padding goes to disk");
+
+/* Records begin at multiples of 8. */
+struct event_record {
+    uint32_t crc;   /* CRC32C of the rest of the record */
+    uint32_t bytes; /* length of the record: this head, the texts, zero bytes up to a multiple of 8 */
+    int64_t when_s; /* seconds since 1970 */
+    uint32_t id;
+    uint32_t data; /* lengths of the texts in bytes */
+    uint16_t what;
+    uint16_t tags;
+    uint32_t reserved; /* zero */
+    /* what, tags, data follow */
+};
+static_assert(sizeof(struct event_record) == 32, "no padding goes to disk");
+
 /* ---- Grid: DIR/pNNNNN-tN/w<start>-n<number>-b<block>.grid ---- */
 
 enum {

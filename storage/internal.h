@@ -11,6 +11,7 @@
 #ifndef PLUMBAGO_STORAGE_INTERNAL_H
 #define PLUMBAGO_STORAGE_INTERNAL_H
 
+#include "storage/events.h"
 #include "storage/manifest.h"
 #include "storage/name_tree.h"
 #include "storage/policies.h"
@@ -31,6 +32,7 @@ struct storage {
     struct series_log *log;
     struct series_table series;
     struct name_tree *tree;
+    struct events *events; /* has locks of its own, with none of the above taken inside */
     struct policies policies;
     struct policy_rules *rules; /* guarded by series.lock */
     char *schemas_path;         /* or NULL */

@@ -23,7 +23,9 @@ struct storage_options storage_options_default(const char *dir)
                                     .future_max_s = 3600,
                                     .seal_grace_s = 60,
                                     .windows_max = 256,
-                                    .free_bytes_min = 64 << 20};
+                                    .free_bytes_min = 64 << 20,
+                                    .events_max = 100000,
+                                    .events_retention_s = INT64_C(5) * 365 * 86400};
 }
 
 /* ---- opening and closing ---- */
@@ -141,6 +143,8 @@ int storage_open(const struct storage_options *options, struct storage **out, st
     if (rc == 0)
         rc = storage_recover(st, err);
     if (rc == 0)
+        rc = events_open(st->dir, st->options.events_max, st->options.events_retention_s, &st->events, err);
+    if (rc == 0)
         rc = file_sync_dir(st->dir, err);
     if (rc == 0 && !options->manual)
         rc = storage_background_start(st, err);
@@ -167,6 +171,7 @@ void storage_close(struct storage *st)
     deferred_drain();
     policies_release(&st->policies);
     manifest_close(st->manifest);
+    events_close(st->events);
     name_tree_free(st->tree);
     series_table_release(&st->series);
     series_log_close(st->log);
@@ -280,6 +285,30 @@ int storage_each(struct storage *st, int (*each)(void *ctx, uint32_t series, str
     return rc;
 }
 
+/* ---- events ---- */
+
+int storage_event_add(struct storage *st, const struct storage_event *event, uint32_t *id, struct err *err)
+{
+    struct err own;
+
+    err = err == NULL ? &own : err;
+    int rc = events_add(st->events, event, id, err);
+    if (rc == ERR_IO)
+        __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);
+    return rc;
+}
+
+int storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
+                        struct storage_event **out, size_t *count, struct err *err)
+{
+    return events_find(st->events, query, arena, out, count, err);
+}
+
+bool storage_event_get(struct storage *st, uint32_t id, struct storage_event *out)
+{
+    return events_get(st->events, id, out);
+}
+
 /* ---- statistics ---- */
 
 struct stats_walk {
@@ -343,6 +372,9 @@ void storage_stats(struct storage *st, struct arena *arena, struct storage_stats
         .disk_full = space_is_full(&st->space),
         .io_failed = __atomic_load_n(&st->io_failed, __ATOMIC_RELAXED),
     };
+    uint64_t events_damaged;
+    events_stats(st->events, &out->events, &out->event_bytes, &events_damaged);
+    out->damaged_chunks += events_damaged;
     policies_each_tier(&st->policies, stats_tier, &(struct stats_walk){out, arena});
     if (policies_each_tier(&st->policies, stats_any_dirty, NULL) != 0)
         out->unflushed_age_ms = (clock_mono_ns() - __atomic_load_n(&st->flush_began_ns, __ATOMIC_RELAXED)) / 1000000;

@@ -28,8 +28,10 @@ struct storage_options {
     int64_t seal_grace_s;         /* how long after its end a window stays open; default 60 */
     uint32_t windows_max; /* open windows of all policies; the longest idle ones beyond that are sealed; default 256 */
     uint64_t series_max;  /* 0: no limit but the format's (2^28) */
-    uint64_t free_bytes_min; /* keep that much of the disk free: refuse new grids below; default 64 MiB */
-    bool manual;             /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
+    uint64_t free_bytes_min;    /* keep that much of the disk free: refuse new grids below; default 64 MiB */
+    uint64_t events_max;        /* further events are refused; default 100,000 */
+    int64_t events_retention_s; /* older events are dropped; 0: never; default five years */
+    bool manual;                /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
 };
 
 /* The defaults named above, for DIR. */
@@ -167,6 +169,47 @@ struct storage_points {
 int storage_fetch(struct storage *st, uint32_t series, int64_t from_s, int64_t until_s, int64_t now_s,
                   struct arena *arena, struct storage_points *out, struct err *err);
 
+/* ---- events: what happened when (Graphite's annotations) ---- */
+
+enum {
+    STORAGE_EVENT_WHAT_MAX = 1024, /* bytes */
+    STORAGE_EVENT_TAGS_MAX = 4096,
+    STORAGE_EVENT_DATA_MAX = 65536,
+};
+
+struct storage_event {
+    uint32_t id; /* given by the store, from 1 on, and never again */
+    int64_t when_s;
+    struct span what, data;
+    struct span tags; /* divided by blanks */
+};
+
+/* Keep EVENT (its id is not looked at), on the device when this returns 0. ERR_INPUT when a text is too long or the
+ * time is none that is kept, ERR_LIMIT beyond options.events_max, ERR_FULL, ERR_IO, ERR_MEMORY: the text tells.
+ * Waits: not between enter and leave. */
+int storage_event_add(struct storage *st, const struct storage_event *event, uint32_t *id, struct err *err);
+
+enum storage_events_match {
+    STORAGE_EVENTS_EVERY,    /* whatever the tags */
+    STORAGE_EVENTS_ALL_TAGS, /* those with each of the tags, of which there is at least one */
+    STORAGE_EVENTS_ANY_TAG,
+};
+
+struct storage_events_query {
+    int64_t from_s, until_s; /* both inclusive */
+    enum storage_events_match match;
+    const struct span *tags;
+    size_t tags_count;
+};
+
+/* The events that QUERY is about, by time and id. The array is in ARENA, the texts are in the store until
+ * storage_leave(). */
+int storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
+                        struct storage_event **out, size_t *count, struct err *err);
+
+/* The event of this id, if there is one. Texts as above. */
+bool storage_event_get(struct storage *st, uint32_t id, struct storage_event *out);
+
 /* ---- housekeeping; the background thread does all this by itself unless options.manual ---- */
 
 /* Write everything stored so far to the device. Returns when it is there. */
@@ -208,8 +251,10 @@ struct storage_stats {
     uint64_t merges; /* since start */
     uint64_t damaged_chunks;
     uint64_t io_errors;
-    bool disk_full; /* points are being refused for lack of space */
-    bool io_failed; /* an fsync failed and could not be repaired: see the log */
+    uint64_t events;
+    uint64_t event_bytes; /* events.log */
+    bool disk_full;       /* points are being refused for lack of space */
+    bool io_failed;       /* an fsync failed and could not be repaired: see the log */
     size_t tiers;
     struct storage_tier_stats *tier; /* in the arena */
 };
