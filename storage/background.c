@@ -1,6 +1,6 @@
 /* The store's own threads: the flusher writes to the device every sync_ms, the keeper seals, rolls up and
- * expires, the merger merges. They are three because sealing takes seconds and merging minutes, and the
- * flush must wait for neither, nor sealing for merging. */
+ * expires, the merger merges, the scrubber reads and checks. They are four because sealing takes seconds,
+ * merging minutes and checking a day, and none must wait for a slower one. */
 #include "storage/internal.h"
 
 #include "base/clock.h"
@@ -13,10 +13,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEEPER_PAUSE_MS = 1000, MERGER_PAUSE_MS = 2000, MERGER_NICE = 10 };
+enum {
+    KEEPER_PAUSE_MS = 1000,
+    MERGER_PAUSE_MS = 2000,
+    MERGER_NICE = 10,
+    SCRUBBER_PAUSE_MS = 60000, /* between two rounds */
+    SCRUBBER_NICE = 19,
+};
 
-/* Sleep for MS; true when the store is being closed. */
-static bool background_pause(struct storage *st, int64_t ms)
+bool storage_pause(struct storage *st, int64_t ms)
 {
     struct timespec until;
     int rc = 0;
@@ -90,7 +95,7 @@ static void *flusher_main(void *arg)
     struct log_limit limit = {0};
     struct err err;
 
-    while (!background_pause(st, st->options.sync_ms)) {
+    while (!storage_pause(st, st->options.sync_ms)) {
         if (storage_flush(st, &err) < 0)
             background_report(&limit, "stored points do not reach the disk", &err);
     }
@@ -103,7 +108,7 @@ static void *keeper_main(void *arg)
     struct log_limit limit = {0};
     struct err err;
 
-    while (!background_pause(st, KEEPER_PAUSE_MS)) {
+    while (!storage_pause(st, KEEPER_PAUSE_MS)) {
         if (storage_keep(st, clock_now_s(), &err) < 0)
             background_report(&limit, "housekeeping failed and will be tried again", &err);
     }
@@ -117,16 +122,28 @@ static void *merger_main(void *arg)
     struct err err;
 
     setpriority(PRIO_PROCESS, (id_t)gettid(), MERGER_NICE); /* of this thread only, on Linux */
-    while (!background_pause(st, MERGER_PAUSE_MS)) {
+    while (!storage_pause(st, MERGER_PAUSE_MS)) {
         if (storage_merge_due(st, clock_now_s(), &err) < 0)
             background_report(&limit, "merging failed and will be tried again", &err);
     }
     return NULL;
 }
 
+static void *scrubber_main(void *arg)
+{
+    struct storage *st = arg;
+
+    setpriority(PRIO_PROCESS, (id_t)gettid(), SCRUBBER_NICE);
+    grace_thread_begin();
+    while (st->options.scrub_interval_s != 0 && !storage_pause(st, SCRUBBER_PAUSE_MS))
+        storage_scrub(st, st->options.scrub_interval_s);
+    grace_thread_end();
+    return NULL;
+}
+
 int storage_background_start(struct storage *st, struct err *err)
 {
-    static void *(*const mains[STORAGE_THREADS])(void *) = {flusher_main, keeper_main, merger_main};
+    static void *(*const mains[STORAGE_THREADS])(void *) = {flusher_main, keeper_main, merger_main, scrubber_main};
 
     for (unsigned i = 0; i < STORAGE_THREADS; i++) {
         if (pthread_create(&st->thread[i], NULL, mains[i], st) != 0)

@@ -4,6 +4,7 @@
 
 #include "base/grace.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -14,6 +15,7 @@ struct deferred {
 
 static pthread_mutex_t deferred_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct deferred *deferred_list;
+static uint64_t deferred_sum; /* relaxed atomic: bytes of what is in the list */
 
 void deferred_free(void *ptr)
 {
@@ -22,10 +24,16 @@ void deferred_free(void *ptr)
     if (node == NULL)
         return;
     node->ptr = ptr;
+    __atomic_fetch_add(&deferred_sum, malloc_usable_size(ptr), __ATOMIC_RELAXED);
     pthread_mutex_lock(&deferred_lock);
     node->next = deferred_list;
     deferred_list = node;
     pthread_mutex_unlock(&deferred_lock);
+}
+
+uint64_t deferred_bytes(void)
+{
+    return __atomic_load_n(&deferred_sum, __ATOMIC_RELAXED);
 }
 
 void deferred_drain(void)
@@ -39,6 +47,7 @@ void deferred_drain(void)
     grace_wait();
     while (list != NULL) {
         struct deferred *next = list->next;
+        __atomic_fetch_sub(&deferred_sum, malloc_usable_size(list->ptr), __ATOMIC_RELAXED);
         free(list->ptr);
         free(list);
         list = next;

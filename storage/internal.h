@@ -12,6 +12,7 @@
 #define PLUMBAGO_STORAGE_INTERNAL_H
 
 #include "storage/events.h"
+#include "storage/limits.h"
 #include "storage/manifest.h"
 #include "storage/name_tree.h"
 #include "storage/policies.h"
@@ -22,7 +23,7 @@
 
 #include <pthread.h>
 
-enum { STORAGE_THREADS = 3 };
+enum { STORAGE_THREADS = 4 };
 
 struct storage {
     struct storage_options options;
@@ -38,6 +39,7 @@ struct storage {
     char *schemas_path;         /* or NULL */
     char *aggregation_path;
     struct space space;
+    struct limits limits;
 
     pthread_mutex_t structure; /* guards the next four, and changes of views */
     struct manifest *manifest;
@@ -60,6 +62,9 @@ struct storage {
     uint64_t expired_segments;
     uint64_t merges;
     uint64_t damaged_chunks;
+    uint64_t scrub_rounds;
+    uint64_t scrubbed_bytes;
+    uint64_t scrub_damaged;
     uint64_t io_errors;
     bool io_failed;
 
@@ -127,6 +132,9 @@ uint32_t merge_group_slots(const struct retention_tier *tier);
 
 /* Whether the store is being closed: long work stops. background.c */
 bool storage_is_stopping(struct storage *st);
+
+/* Sleep for MS; true when the store is being closed. background.c */
+bool storage_pause(struct storage *st, int64_t ms);
 
 /* Start and stop the background threads: background.c. */
 int storage_background_start(struct storage *st, struct err *err);

@@ -16,7 +16,8 @@ static int window_open(struct storage *st, struct tier *tier, int64_t t_s, int64
                                .start_s = tier_window_start(&tier->shape, t_s),
                                .generation = st->generation_next};
 
-    if (limit == WINDOW_WITHIN_LIMIT && st->windows_open >= st->options.windows_max * WINDOWS_HARD_FACTOR)
+    if (limit == WINDOW_WITHIN_LIMIT &&
+        (st->windows_open >= st->options.windows_max * WINDOWS_HARD_FACTOR || !limits_window_fits(st)))
         return err_set(err, ERR_LIMIT, "%u windows are open", st->windows_open);
     if (++st->window_serial == 0)
         st->window_serial = 1;

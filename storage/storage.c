@@ -25,7 +25,8 @@ struct storage_options storage_options_default(const char *dir)
                                     .windows_max = 256,
                                     .free_bytes_min = 64 << 20,
                                     .events_max = 100000,
-                                    .events_retention_s = INT64_C(5) * 365 * 86400};
+                                    .events_retention_s = INT64_C(5) * 365 * 86400,
+                                    .scrub_interval_s = 86400};
 }
 
 /* ---- opening and closing ---- */
@@ -109,6 +110,7 @@ static struct storage *storage_new(const struct storage_options *options, struct
     st->options.dir = st->policies.dir = st->space.dir = st->dir;
     st->space.free_min = options->free_bytes_min;
     st->flush_began_ns = clock_mono_ns();
+    limits_init(st);
     st->writers = 1ULL << STORAGE_OWN_WRITER;
     if (series_table_init(&st->series, options->series_max, err) < 0 || name_tree_new(&st->tree, err) < 0) {
         storage_close(st);
@@ -361,13 +363,18 @@ void storage_stats(struct storage *st, struct arena *arena, struct storage_stats
         .series_created = __atomic_load_n(&st->series_created, __ATOMIC_RELAXED),
         .windows_open = __atomic_load_n(&st->windows_open, __ATOMIC_RELAXED),
         .log_bytes = series_log_bytes(st->log),
-        .index_bytes = series_table_bytes(&st->series) + name_tree_bytes(st->tree),
+        .index_bytes = limits_index_bytes(st),
+        .index_bytes_max = st->options.memory_max,
+        .memory_full = __atomic_load_n(&st->limits.memory_full, __ATOMIC_RELAXED),
         .flushes = __atomic_load_n(&st->flushes, __ATOMIC_RELAXED),
         .flush_last_ms = __atomic_load_n(&st->flush_last_ns, __ATOMIC_RELAXED) / 1000000,
         .sealed_windows = __atomic_load_n(&st->sealed_windows, __ATOMIC_RELAXED),
         .expired_segments = __atomic_load_n(&st->expired_segments, __ATOMIC_RELAXED),
         .merges = __atomic_load_n(&st->merges, __ATOMIC_RELAXED),
         .damaged_chunks = __atomic_load_n(&st->damaged_chunks, __ATOMIC_RELAXED),
+        .scrub_rounds = __atomic_load_n(&st->scrub_rounds, __ATOMIC_RELAXED),
+        .scrub_bytes = __atomic_load_n(&st->scrubbed_bytes, __ATOMIC_RELAXED),
+        .scrub_damaged = __atomic_load_n(&st->scrub_damaged, __ATOMIC_RELAXED),
         .io_errors = __atomic_load_n(&st->io_errors, __ATOMIC_RELAXED),
         .disk_full = space_is_full(&st->space),
         .io_failed = __atomic_load_n(&st->io_failed, __ATOMIC_RELAXED),

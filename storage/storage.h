@@ -31,7 +31,10 @@ struct storage_options {
     uint64_t free_bytes_min;    /* keep that much of the disk free: refuse new grids below; default 64 MiB */
     uint64_t events_max;        /* further events are refused; default 100,000 */
     int64_t events_retention_s; /* older events are dropped; 0: never; default five years */
-    bool manual;                /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
+    uint64_t memory_max; /* bytes that the index may take (limits.h); new names are refused beyond; 0: no limit */
+    uint32_t creates_per_minute; /* new names; a minute's worth may come at once; 0: no limit */
+    int64_t scrub_interval_s;    /* how long a check of all files takes in the background; default a day; 0: never */
+    bool manual;                 /* no background thread: tests call storage_tick(), storage_flush(), ... themselves */
 };
 
 /* The defaults named above, for DIR. */
@@ -69,6 +72,8 @@ enum store_result {
     STORE_NAN,          /* carbon drops these in silence; the series is not created */
     STORE_DISK_FULL,    /* no space for the window's grid; tried again when there is room */
     STORE_SERIES_LIMIT, /* a new name beyond series_max */
+    STORE_MEMORY_LIMIT, /* a new name beyond memory_max */
+    STORE_CREATE_LIMIT, /* a new name beyond creates_per_minute */
     STORE_ERROR,        /* the disk failed; logged by the store */
     STORE_RESULTS       /* how many there are */
 };
@@ -221,6 +226,11 @@ int storage_seal_all(struct storage *st, struct err *err);
 /* Merge all segments of a span that can be merged, whatever their age. */
 int storage_merge_all(struct storage *st, struct err *err);
 
+/* Read every segment and check it, as the background does all the time; DURATION_S, 0 for at once, is how long that
+ * shall take. Damage is logged with file and offset, and counted. Returns how many groups of series were found
+ * damaged. Not between storage_enter() and storage_leave(); the thread has called storage_thread_begin(). */
+size_t storage_scrub(struct storage *st, int64_t duration_s);
+
 /* One round of what is due at NOW_S: seal, roll up, expire, merge, free. */
 int storage_tick(struct storage *st, int64_t now_s, struct err *err);
 
@@ -241,8 +251,10 @@ struct storage_stats {
     uint64_t grid_bytes; /* reserved on disk by open windows */
     uint64_t segments;
     uint64_t segment_bytes;
-    uint64_t log_bytes;   /* series.log */
-    uint64_t index_bytes; /* heap: series records, hash, tree */
+    uint64_t log_bytes;       /* series.log */
+    uint64_t index_bytes;     /* memory: series records, hash, tree, row maps of windows */
+    uint64_t index_bytes_max; /* 0: no limit */
+    bool memory_full;         /* new names are being refused for lack of memory */
     uint64_t flushes;
     int64_t flush_last_ms;    /* how long the last one took */
     int64_t unflushed_age_ms; /* age of the oldest store that is not on the device yet; 0: none */
@@ -250,6 +262,9 @@ struct storage_stats {
     uint64_t expired_segments;
     uint64_t merges; /* since start */
     uint64_t damaged_chunks;
+    uint64_t scrub_rounds;  /* checks of all files that were finished since start */
+    uint64_t scrub_bytes;   /* checked since start */
+    uint64_t scrub_damaged; /* groups of series that these checks found damaged, each time anew */
     uint64_t io_errors;
     uint64_t events;
     uint64_t event_bytes; /* events.log */

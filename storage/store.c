@@ -36,7 +36,7 @@ struct store_writer {
     unsigned number;
     uint64_t batch;
     int64_t now_s;
-    int64_t newest_s; /* the latest time that is taken */
+    int64_t newest_s;                 /* the latest time that is taken */
     struct store_place place[PLACES]; /* by policy number modulo */
     struct log_limit log_limit;
     uint32_t expected; /* names of the last store_expect() ... */
@@ -56,6 +56,8 @@ const char *store_result_name(enum store_result result)
         [STORE_NAN] = "nan",
         [STORE_DISK_FULL] = "disk_full",
         [STORE_SERIES_LIMIT] = "series_limit",
+        [STORE_MEMORY_LIMIT] = "memory_limit",
+        [STORE_CREATE_LIMIT] = "create_limit",
         [STORE_ERROR] = "error",
     };
 
@@ -159,17 +161,24 @@ static int store_create_locked(struct storage *st, struct span name, uint64_t ha
 static enum store_result store_create(struct store_writer *w, struct span name, uint64_t hash, uint32_t *id)
 {
     struct storage *st = w->st;
+    enum store_result result = STORE_OK;
     struct err err = {0};
     int rc = 0;
 
     pthread_mutex_lock(&st->series.lock);
     *id = series_find(&st->series, name, hash); /* another writer may have been faster */
     if (*id == SERIES_NONE)
+        result = limits_ask(st);
+    if (*id == SERIES_NONE && result == STORE_OK)
         rc = store_create_locked(st, name, hash, w->now_s, id, &err);
     pthread_mutex_unlock(&st->series.lock);
     if (rc == ERR_LIMIT)
-        return STORE_SERIES_LIMIT;
-    return rc < 0 ? store_failed(w, &err) : STORE_OK;
+        result = STORE_SERIES_LIMIT;
+    else if (rc < 0)
+        return store_failed(w, &err);
+    if (result != STORE_OK)
+        limits_refused(st, result);
+    return result;
 }
 
 /* ---- many names at once ---- */

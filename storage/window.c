@@ -13,7 +13,15 @@ enum {
     RUN_ROWS_SMALL = 64,  /* while the window has few rows: eight cache lines of cells */
     RUN_ROWS_LARGE = 512, /* later: one page of cells, so that a page is written by one sender */
     RUN_LARGE_FROM = 4096,
+    WINDOW_LEAF_BYTES = WINDOW_MAP_LEAF * sizeof(uint32_t),
 };
+
+static uint64_t maps_bytes; /* relaxed atomic: leaves of all row maps */
+
+uint64_t window_maps_bytes(void)
+{
+    return __atomic_load_n(&maps_bytes, __ATOMIC_RELAXED);
+}
 
 struct window *window_new(const struct grid_header *what, uint32_t serial, const char *dir, struct space *space)
 {
@@ -47,8 +55,11 @@ void window_free(struct window *w)
         return;
     for (uint32_t i = 0; i < w->blocks; i++)
         grid_close(w->grid[i]);
-    for (uint32_t i = 0; i < w->leaves; i++)
+    for (uint32_t i = 0; i < w->leaves; i++) {
+        if (w->rows_of[i] != NULL)
+            __atomic_fetch_sub(&maps_bytes, WINDOW_LEAF_BYTES, __ATOMIC_RELAXED);
         free(w->rows_of[i]);
+    }
     free(w->grid);
     vmem_release(w->rows_of, WINDOW_MAP_LEAVES * sizeof w->rows_of[0]);
     pthread_mutex_destroy(&w->lock);
@@ -67,6 +78,9 @@ static uint32_t *window_leaf(struct window *w, uint32_t id)
 
     if (*leaf == NULL) {
         uint32_t *fresh = calloc(WINDOW_MAP_LEAF, sizeof fresh[0]);
+        if (fresh == NULL)
+            return NULL;
+        __atomic_fetch_add(&maps_bytes, WINDOW_LEAF_BYTES, __ATOMIC_RELAXED);
         __atomic_store_n(leaf, fresh, __ATOMIC_RELEASE);
         if (id / WINDOW_MAP_LEAF >= w->leaves)
             w->leaves = id / WINDOW_MAP_LEAF + 1;

@@ -60,6 +60,9 @@ struct window *window_new(const struct grid_header *what, uint32_t serial, const
 /* Unmap and close everything; the files stay. NULL is fine. */
 void window_free(struct window *w);
 
+/* Bytes of the row maps of all windows of the process. Any thread. */
+uint64_t window_maps_bytes(void);
+
 /* The number of blocks up to the last that has a grid (some between may have none). Any thread. */
 static inline uint32_t window_blocks(const struct window *w)
 {
