@@ -103,6 +103,21 @@ static void recover_rows_damaged(struct storage *st, const char *path, uint32_t 
               LOG_INT("rows", rows));
 }
 
+/* Whether the file at PATH has nothing but zeros: a process died while it made a grid. */
+static bool recover_is_blank(const char *path)
+{
+    struct span bytes;
+
+    if (file_map_whole(path, &bytes, NULL) < 0)
+        return false;
+    size_t at = 0;
+    while (at < bytes.len && bytes.ptr[at] == 0)
+        at++;
+    bool blank = at == bytes.len;
+    file_unmap((void *)(uintptr_t)bytes.ptr, bytes.len);
+    return blank;
+}
+
 static int recover_grid(struct recover_tier *r, const char *path)
 {
     struct grid_header header;
@@ -119,6 +134,8 @@ static int recover_grid(struct recover_tier *r, const char *path)
         grid_close(g);
         rc = err_corrupt(&why, path, 0, "grid of another tier");
     }
+    if (rc == ERR_CORRUPT && recover_is_blank(path))
+        return file_unlink(path, r->err);
     if (rc == ERR_CORRUPT)
         return recover_set_aside(r->st, path, &why, r->err);
     if (rc < 0) {
