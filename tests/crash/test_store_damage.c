@@ -313,7 +313,7 @@ static void check_new_series(void)
 static bool is_seen(const struct damage *d)
 {
     if (is_a(d->path, ".grid"))
-        return d->kind == CUT || (d->kind == FLIP && d->cells == 0);
+        return (d->kind == CUT && d->at > 0) || (d->kind == FLIP && d->cells == 0);
     return !is_a(d->path, "series.log") || d->kind == FLIP;
 }
 
