@@ -30,8 +30,8 @@ static int constant_line(struct fn_call *call, struct value *out)
     return fn_constant_line(call, fn_float(call, 0, 0), text, fn_name(call, "constantLine(%.*s)", SPAN_ARG(text)), out);
 }
 
-/* A series from the start of the request, end exclusive, with a step of its own; values not set. */
-static int generated(struct fn_call *call, int64_t step_s, struct series **out, double **values)
+/* A series NAME from the start of the request, end exclusive, with a step of its own; values not set. */
+static int generated_as(struct fn_call *call, struct span name, int64_t step_s, struct series **out, double **values)
 {
     int64_t range_s = call->ctx->until_s - call->ctx->from_s;
     size_t count;
@@ -42,11 +42,17 @@ static int generated(struct fn_call *call, int64_t step_s, struct series **out, 
     if (count > call->ev->limits->points_max)
         return err_set(call->err, ERR_LIMIT, "%s makes more than %zu points", call->def->name,
                        call->ev->limits->points_max);
-    *out = series_new(call->arena, fn_text(call, 0, ""), call->ctx->from_s, call->ctx->until_s, step_s);
+    *out = series_new(call->arena, name, call->ctx->from_s, call->ctx->until_s, step_s);
     *values = series_room(call->arena, count);
     (*out)->x_files_factor = call->ctx->x_files_factor;
     series_set_values(*out, *values, count);
     return 0;
+}
+
+/* The same, named by the first argument. */
+static int generated(struct fn_call *call, int64_t step_s, struct series **out, double **values)
+{
+    return generated_as(call, fn_text(call, 0, ""), step_s, out, values);
 }
 
 static int return_one(struct fn_call *call, struct series *s, struct value *out)
@@ -126,6 +132,48 @@ static int identity(struct fn_call *call, struct value *out)
     return return_one(call, s, out);
 }
 
+/* How many events each second has, in the range of the request, end exclusive. */
+static int events(struct fn_call *call, struct value *out)
+{
+    const struct source *source = call->ev->source;
+    struct span *tags = ARENA_ARRAY(call->arena, struct span, call->args_count + 1);
+    struct span list = SPAN_LIT("");
+    int64_t *times_s = NULL;
+    struct series *s;
+    double *values;
+    size_t tags_count = 0;
+    size_t count = 0;
+    int rc;
+
+    for (size_t i = 0; i < call->args_count; i++) {
+        if (!fn_given(call, i))
+            continue;
+        tags[tags_count] = fn_text(call, i, "");
+        list = arena_join(call->arena, list, tags_count == 0 ? list : SPAN_LIT("\", \""), tags[tags_count]);
+        tags_count++;
+    }
+    rc = generated_as(call, fn_name(call, "events(\"%.*s\")", SPAN_ARG(list)), 1, &s, &values);
+    if (rc < 0)
+        return rc;
+    if (tags_count == 1 && span_eq(tags[0], SPAN_LIT("*")))
+        tags = NULL;
+    if (source->events != NULL)
+        rc = source->events(source->ctx, s->start_s, s->end_s, tags, tags_count, call->arena, &times_s, &count,
+                            call->err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < s->count; i++)
+        values[i] = NAN;
+    for (size_t i = 0; i < count; i++) {
+        double *value = &values[times_s[i] - s->start_s];
+
+        *value = isnan(*value) ? 1 : *value + 1;
+    }
+    s->integers = true;
+    s->consolidation = SPAN_LIT("sum");
+    return return_one(call, s, out);
+}
+
 static int series_by_tag(struct fn_call *call, struct value *out)
 {
     struct span *exprs = ARENA_ARRAY(call->arena, struct span, call->args_count);
@@ -148,6 +196,12 @@ static const struct fn_def sources[] = {
      .brief = "A level line at a value.",
      .kind = FN_ANY,
      .run = constant_line},
+    {.name = "events",
+     .group = "Special",
+     .params = {{.name = "tags", .type = FN_TYPE_STRING, FN_REQUIRED, .multiple = true, .can_be_missing = true}},
+     .brief = "How many events with all of the tags there are in each second; \"*\" for any event.",
+     .kind = FN_ANY,
+     .run = events},
     {.name = "identity",
      .group = "Calculate",
      .params = {FN_PARAM("name", FN_TYPE_STRING)},

@@ -36,6 +36,10 @@ struct source {
     /* The points of one series with from_s < t <= until_s, aligned as whisper does. */
     int (*fetch)(void *ctx, const struct source_series *series, int64_t from_s, int64_t until_s, int64_t now_s,
                  struct arena *arena, struct source_points *out, struct err *err);
+    /* The times of all events with from_s <= t < until_s that have each of the tags (of none, when there are no
+     * tags; of all, when TAGS is NULL), in order. NULL: there are no events. */
+    int (*events)(void *ctx, int64_t from_s, int64_t until_s, const struct span *tags, size_t tags_count,
+                  struct arena *arena, int64_t **out_s, size_t *count, struct err *err);
 };
 
 #endif

@@ -88,7 +88,26 @@ static int fetch(void *ctx, const struct source_series *series, int64_t from_s, 
     return rc;
 }
 
+static int events(void *ctx, int64_t from_s, int64_t until_s, const struct span *tags, size_t tags_count,
+                  struct arena *arena, int64_t **out_s, size_t *count, struct err *err)
+{
+    struct storage_events_query query = {.from_s = from_s,
+                                         .until_s = until_s - 1,
+                                         .match = tags == NULL ? STORAGE_EVENTS_EVERY : STORAGE_EVENTS_ALL_TAGS,
+                                         .tags = tags,
+                                         .tags_count = tags_count};
+    struct storage_event *found;
+    int rc = storage_events_find(ctx, &query, arena, &found, count, err);
+
+    if (rc < 0)
+        return rc;
+    *out_s = ARENA_ARRAY(arena, int64_t, *count);
+    for (size_t i = 0; i < *count; i++)
+        (*out_s)[i] = found[i].when_s;
+    return 0;
+}
+
 struct source source_storage(struct storage *st)
 {
-    return (struct source){.ctx = st, .find = find, .find_by_tags = find_by_tags, .fetch = fetch};
+    return (struct source){.ctx = st, .find = find, .find_by_tags = find_by_tags, .fetch = fetch, .events = events};
 }

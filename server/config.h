@@ -55,6 +55,8 @@ struct config {
     int64_t windows_max;
     int64_t series_max; /* 0: no limit */
     int64_t free_bytes_min;
+    int64_t events_max;
+    int64_t events_retention_days; /* 0: for ever */
 
     int64_t self_metrics_s; /* 0: off */
     const char *log_file;   /* NULL: standard error */

@@ -38,10 +38,16 @@ void answer_functions(struct call *call)
         return;
     if (name != NULL && name->len != 0) {
         struct group group = {.out = &call->reply->body, .name = *name, .first = true};
+        bool grouped = wanted(call, "grouped");
 
+        if (grouped) {
+            buf_add_char(group.out, '{');
+            buf_add_json(group.out, *name);
+            buf_add_str(group.out, ": ");
+        }
         buf_add_char(group.out, '{');
         functions_each(add_of_group, &group);
-        buf_add_char(group.out, '}');
+        buf_add_str(group.out, grouped ? "}}" : "}");
     } else {
         functions_json(wanted(call, "grouped") ? FUNCTIONS_GROUPED : FUNCTIONS_FLAT, &call->reply->body);
     }

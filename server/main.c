@@ -169,6 +169,8 @@ static struct storage_options storage_options_of(const struct config *c)
     o.windows_max = (uint32_t)c->windows_max;
     o.series_max = (uint64_t)c->series_max;
     o.free_bytes_min = (uint64_t)c->free_bytes_min;
+    o.events_max = (uint64_t)c->events_max;
+    o.events_retention_s = c->events_retention_days * 86400;
     return o;
 }
 

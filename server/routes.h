@@ -65,6 +65,9 @@ void answer_expand(struct call *call);    /* http_find.c */
 void answer_index(struct call *call);     /* http_find.c */
 void answer_functions(struct call *call); /* http_functions.c */
 void answer_function(struct call *call);  /* http_functions.c */
+void answer_events(struct call *call);    /* http_events.c */
+void answer_get_data(struct call *call);  /* http_events.c */
+void answer_event(struct call *call);     /* http_events.c */
 void answer_alive(struct call *call);     /* http_health.c */
 void answer_ready(struct call *call);     /* http_health.c */
 void answer_version(struct call *call);   /* http_health.c */
