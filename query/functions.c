@@ -1,9 +1,12 @@
 #include "query/functions.h"
 
+#include "base/must.h"
 #include "query/fn.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 /* All families, in the order of the file map in README.md. */
 static const struct fn_family *const families[] = {
@@ -26,27 +29,40 @@ int functions_each(int (*each)(void *ctx, const struct fn_def *def), void *ctx)
     return 0;
 }
 
-struct lookup {
-    struct span name;
-    const struct fn_def *found;
-};
+/* Names are looked up by hash, as some functions do it for each of ten thousand groups. */
+enum { SLOTS = 1024 };
 
-static int lookup_one(void *ctx, const struct fn_def *def)
+static const struct fn_def *slots[SLOTS]; /* written once, before the first look-up ends */
+static pthread_once_t slots_once = PTHREAD_ONCE_INIT;
+
+static size_t slot_of(struct span name)
 {
-    struct lookup *l = ctx;
+    size_t at = XXH3_64bits(name.ptr, name.len) % SLOTS;
 
-    if (!span_eq(l->name, span_str(def->name)))
-        return 0;
-    l->found = def;
-    return 1;
+    while (slots[at] != NULL && !span_eq(name, span_str(slots[at]->name)))
+        at = (at + 1) % SLOTS;
+    return at;
+}
+
+static int slot_fill(void *ctx, const struct fn_def *def)
+{
+    size_t at = slot_of(span_str(def->name));
+
+    (void)ctx;
+    MUST(slots[at] == NULL); /* no name is there twice */
+    slots[at] = def;
+    return 0;
+}
+
+static void slots_fill(void)
+{
+    functions_each(slot_fill, NULL);
 }
 
 const struct fn_def *functions_find(struct span name)
 {
-    struct lookup l = {name, NULL};
-
-    functions_each(lookup_one, &l);
-    return l.found;
+    pthread_once(&slots_once, slots_fill);
+    return slots[slot_of(name)];
 }
 
 const char *fn_type_name(enum fn_type type)
