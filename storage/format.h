@@ -139,6 +139,7 @@ static_assert(sizeof(struct series_log_header) == 32, "no padding goes to disk")
 enum series_log_type {
     SERIES_LOG_RULE = 1,   /* a way to keep series: retention policy, aggregation method, xFilesFactor */
     SERIES_LOG_CREATE = 2, /* a series gets its id */
+    SERIES_LOG_DELETE = 3, /* the series of this id is no more */
 };
 
 /* The first bytes of each record; records begin at multiples of 4. */
@@ -159,6 +160,12 @@ struct series_log_create_record {
     /* the name follows */
 };
 static_assert(sizeof(struct series_log_create_record) == 20, "no padding goes to disk");
+
+struct series_log_delete_record {
+    struct series_log_head head;
+    uint32_t id;
+};
+static_assert(sizeof(struct series_log_delete_record) == 12, "no padding goes to disk");
 
 struct series_log_rule_record {
     struct series_log_head head;
@@ -214,8 +221,9 @@ enum {
     GRID_SLOTS_MAX = 1440,
 };
 
-/* Rows are cut into blocks at fixed places: [0, 512), [512, 4096), [4096, 65536), then 65,536 each. */
-enum { GRID_BLOCK_ROWS = 65536 };
+/* Rows are cut into blocks at fixed places: [0, 512), [512, 4096), [4096, 16384), [16384, 65536), then
+ * 65,536 each. */
+enum { GRID_BLOCK_ROWS = 65536, GRID_SMALL_BLOCKS = 4 };
 
 struct grid_header {
     uint32_t magic;

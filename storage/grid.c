@@ -8,9 +8,9 @@
 
 uint32_t grid_block_first(uint32_t block)
 {
-    static const uint32_t first[] = {0, 512, 4096};
+    static const uint32_t first[GRID_SMALL_BLOCKS] = {0, 512, 4096, 16384};
 
-    return block < 3 ? first[block] : (block - 2) * GRID_BLOCK_ROWS;
+    return block < GRID_SMALL_BLOCKS ? first[block] : (block - GRID_SMALL_BLOCKS + 1) * GRID_BLOCK_ROWS;
 }
 
 uint32_t grid_block_rows(uint32_t block)
@@ -82,7 +82,7 @@ static int grid_check_header(const struct grid *g, const struct grid_header *h, 
     if (h->version > GRID_VERSION)
         return err_set(err, ERR_VERSION, "%s: version %u, this plumbago reads up to %u", path, h->version,
                        GRID_VERSION);
-    if (h->slots == 0 || h->slots > GRID_SLOTS_MAX || h->step_s == 0 || h->block > grid_block_of(UINT32_MAX) - 1 ||
+    if (h->slots == 0 || h->slots > GRID_SLOTS_MAX || h->step_s == 0 || h->block >= GRID_BLOCKS_MAX ||
         h->rows != grid_block_rows(h->block) || h->row_first != grid_block_first(h->block))
         return err_corrupt(err, path, 0, "geometry in the grid header");
     int rc = file_size(g->file, &size, err);

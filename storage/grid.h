@@ -31,10 +31,13 @@ struct grid {
     size_t map_len;
 };
 
+enum { GRID_BLOCKS_MAX = GRID_SMALL_BLOCKS - 1 + (1 << 28) / GRID_BLOCK_ROWS }; /* of 2^28 rows */
+
 /* The block that ROW lies in, and the rows of a block. */
 static inline uint32_t grid_block_of(uint32_t row)
 {
-    return row >= GRID_BLOCK_ROWS ? 2 + row / GRID_BLOCK_ROWS : (uint32_t)(row >= 512) + (row >= 4096);
+    return row >= GRID_BLOCK_ROWS ? GRID_SMALL_BLOCKS - 1 + row / GRID_BLOCK_ROWS
+                                  : (uint32_t)(row >= 512) + (row >= 4096) + (row >= 16384);
 }
 
 uint32_t grid_block_first(uint32_t block);

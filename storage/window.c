@@ -40,7 +40,7 @@ struct window *window_new(const struct grid_header *what, uint32_t serial, const
     w->dir = dir;
     w->space = space;
     pthread_mutex_init(&w->lock, NULL);
-    w->grid = calloc(WINDOW_BLOCKS_MAX, sizeof w->grid[0]);
+    w->grid = calloc(GRID_BLOCKS_MAX, sizeof w->grid[0]);
     w->rows_of = vmem_reserve(WINDOW_MAP_LEAVES * sizeof w->rows_of[0]);
     if (w->grid == NULL || w->rows_of == NULL) {
         window_free(w);

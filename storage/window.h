@@ -15,7 +15,6 @@
 #include <pthread.h>
 
 enum {
-    WINDOW_BLOCKS_MAX = 2 + (1 << 28) / GRID_BLOCK_ROWS,
     WINDOW_WRITERS_MAX = 64,
     WINDOW_MAP_LEAF = 4096, /* ids that one leaf of the row map covers */
     WINDOW_MAP_LEAVES = (1 << 28) / WINDOW_MAP_LEAF,
@@ -44,7 +43,7 @@ struct window {
     const char *dir;   /* the tier's folder; borrowed */
     struct space *space;
 
-    struct grid **grid;   /* atomic pointers, WINDOW_BLOCKS_MAX of them; NULL: no row there yet */
+    struct grid **grid;   /* atomic pointers, GRID_BLOCKS_MAX of them; NULL: no row there yet */
     uint32_t **rows_of;   /* atomic pointers to leaves: series id -> row + 1 (atomic), 0: none */
     uint32_t leaves;      /* leaves from here on are NULL; under .lock, or while nobody stores */
     pthread_mutex_t lock; /* guards what follows, and the making of grids and leaves */
