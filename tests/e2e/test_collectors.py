@@ -33,15 +33,11 @@ class Store(Server):
     """A server that keeps every second of ten years."""
 
     def __init__(self, **more):
-        self.conf = tempfile.mkdtemp(prefix="plumbago-schemas-")
-        path = os.path.join(self.conf, "storage-schemas.conf")
-        with open(path, "w") as f:
+        super().__init__(flags=more, start=False)
+        self.flags["schemas"] = os.path.join(self.dir, "storage-schemas.conf")
+        with open(self.flags["schemas"], "w") as f:
             f.write(SCHEMAS)
-        super().__init__(flags=dict({"schemas": path}, **more))
-
-    def close(self):
-        shutil.rmtree(self.conf, ignore_errors=True)
-        super().close()
+        self.start()
 
 
 def raw_value(store, connection, name, t):

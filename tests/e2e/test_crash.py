@@ -12,14 +12,12 @@ SEED=n repeats a run (printed on failure), KILLS=n changes how many kills there 
 
 import os
 import random
-import shutil
-import tempfile
 import threading
 import time
 import urllib.parse
 
 import harness
-from harness import Failure, Server, check, equal, until
+from harness import Failure, Server, check, equal
 
 KILLS = int(os.environ.get("KILLS", "100"))
 BASE_SERIES = 80
@@ -166,11 +164,11 @@ def kill_at_start(server, rng):
 
 
 def crash_server():
-    conf = tempfile.mkdtemp(prefix="plumbago-schemas-")
-    path = os.path.join(conf, "storage-schemas.conf")
-    with open(path, "w") as f:
+    server = Server({"seal-grace": 0, "max-open-windows": 6, "sync-interval": 20}, start=False)
+    server.flags["schemas"] = os.path.join(server.dir, "storage-schemas.conf")
+    with open(server.flags["schemas"], "w") as f:
         f.write("[all]\npattern = .*\nretentions = 1s:7d\n")
-    return conf, Server({"schemas": path, "seal-grace": 0, "max-open-windows": 6, "sync-interval": 20})
+    return server.start()
 
 
 def kill_many_times(server, rng):
@@ -197,15 +195,13 @@ def kill_many_times(server, rng):
 
 def test_points_that_were_counted_survive_kill_9():
     seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-    conf, server = crash_server()
+    server = crash_server()
     try:
         with server:
             counted = kill_many_times(server, random.Random(seed))
         print("  %d kills, %d points counted before them, SEED=%d" % (KILLS, counted, seed))
     except Failure as e:
         raise Failure("SEED=%d: %s\n%s" % (seed, e, server.log()[-3000:] if os.path.exists(server.log_path) else ""))
-    finally:
-        shutil.rmtree(conf, ignore_errors=True)
 
 
 def test_a_graceful_stop_loses_nothing_that_has_arrived():

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import threading
-import time
 
 import harness
 from harness import Server, check, equal, until
