@@ -24,11 +24,12 @@ comma := ,
 variant := $(if $(filter-out gcc cc,$(notdir $(CC))),-$(notdir $(CC)))$(if $(filter 1,$(DEBUG)),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD := build$(variant)
 
-# What the build needs, as pkg-config names, and the Debian packages that bring them.
+# What the build needs, as pkg-config names (and what has none), and the Debian packages that bring them.
 LIBS     := libevent libevent_pthreads liburcu-qsbr libpcre2-8 jansson zlib libxxhash
+PLAINLIBS := -lroaring
 TESTLIBS := criterion
 BUILD_PACKAGES := gcc make pkg-config libc6-dev libevent-dev libjemalloc-dev liburcu-dev libpcre2-dev \
-                  libjansson-dev zlib1g-dev libxxhash-dev
+                  libjansson-dev libroaring-dev zlib1g-dev libxxhash-dev
 TEST_PACKAGES  := libcriterion-dev python3 clang libclang-rt-14-dev curl collectd-core carbon-c-relay xz-utils \
                   e2fsprogs util-linux procps
 
@@ -49,7 +50,7 @@ CFLAGS_ALL  = -std=gnu11 -g -pthread $(OPTIMISE) $(SANFLAGS) $(WARNINGS) -I. -D_
               -DPLUMBAGO_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(LIBS)) $(CFLAGS)
 LDFLAGS_ALL = -pthread $(SANFLAGS) $(LDFLAGS)
 # jemalloc is the allocator; the sanitizers bring their own.
-LDLIBS_ALL  = $(shell pkg-config --libs $(LIBS)) $(if $(SAN),,-ljemalloc) -lm
+LDLIBS_ALL  = $(shell pkg-config --libs $(LIBS)) $(PLAINLIBS) $(if $(SAN),,-ljemalloc) -lm
 
 layer = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(1)/main.c,$(sort $(wildcard $(1)/*.c))))
 BASE    := $(call layer,base)

@@ -160,3 +160,21 @@ struct span arena_join(struct arena *a, struct span x, struct span y, struct spa
     *put(put(put(got, x), y), z) = '\0';
     return span_of(got, n);
 }
+
+int arena_guard(struct arena *a, int (*run)(void *ctx), void (*clean)(void *ctx), void *ctx)
+{
+    jmp_buf *outer = a->overflow;
+    jmp_buf full;
+
+    a->overflow = &full;
+    if (setjmp(full) == 0) {
+        int rc = run(ctx);
+        a->overflow = outer;
+        clean(ctx);
+        return rc;
+    }
+    a->overflow = outer;
+    clean(ctx);
+    MUST(outer != NULL); /* else nobody catches it, and an allocation must not return */
+    longjmp(*outer, 1);
+}

@@ -29,8 +29,8 @@ struct arena {
     struct arena_block *blocks; /* newest first */
     char *at;                   /* next free byte of the newest block */
     char *end;
-    size_t used;     /* bytes of all blocks */
-    size_t max;      /* bytes that the blocks may sum up to; 0: no limit */
+    size_t used;       /* bytes of all blocks */
+    size_t max;        /* bytes that the blocks may sum up to; 0: no limit */
     jmp_buf *overflow; /* where to go when that is passed; NULL: abort */
 };
 
@@ -58,6 +58,11 @@ struct span arena_printf(struct arena *a, const char *format, ...) __attribute__
 
 /* A and B and C, joined; C may be empty. */
 struct span arena_join(struct arena *a, struct span x, struct span y, struct span z);
+
+/* Call RUN(CTX), which allocates from A while it holds things that must be given back; then CLEAN(CTX), also
+ * when A is full meanwhile: that jump goes on afterwards. Returns what RUN returned. What CLEAN needs to see must
+ * be in *CTX. */
+int arena_guard(struct arena *a, int (*run)(void *ctx), void (*clean)(void *ctx), void *ctx);
 
 #define ARENA_NEW(a, type) ((type *)arena_calloc((a), 1, sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_calloc((a), (n), sizeof(type)))

@@ -68,6 +68,7 @@ static int storage_keep(struct storage *st, int64_t now_s, struct err *err)
     deferred_drain();
     pthread_mutex_unlock(&st->maintenance);
     name_tree_reclaim(st->tree);
+    tag_index_reclaim(st->tags);
     int one = events_expire(st->events, now_s, rc == 0 ? err : &why);
     if (one < 0)
         __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);

@@ -20,6 +20,7 @@
 #include "storage/series_read.h"
 #include "storage/space.h"
 #include "storage/storage.h"
+#include "storage/tag_index.h"
 
 #include <pthread.h>
 
@@ -32,7 +33,8 @@ struct storage {
     bool same_boot; /* the machine has not gone down since the directory was last opened */
     struct series_log *log;
     struct series_table series;
-    struct name_tree *tree;
+    struct name_tree *tree; /* names without tags */
+    struct tag_index *tags; /* names with tags */
     struct events *events; /* has locks of its own, with none of the above taken inside */
     struct policies policies;
     struct policy_rules *rules; /* guarded by series.lock */

@@ -28,7 +28,7 @@ static uint64_t limits_ids(const struct storage *st)
 /* The index without the row maps. */
 static uint64_t limits_names_bytes(const struct storage *st)
 {
-    return series_table_bytes(&st->series) + name_tree_bytes(st->tree) + deferred_bytes();
+    return series_table_bytes(&st->series) + name_tree_bytes(st->tree) + tag_index_bytes(st->tags) + deferred_bytes();
 }
 
 uint64_t limits_index_bytes(const struct storage *st)

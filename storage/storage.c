@@ -112,7 +112,8 @@ static struct storage *storage_new(const struct storage_options *options, struct
     st->flush_began_ns = clock_mono_ns();
     limits_init(st);
     st->writers = 1ULL << STORAGE_OWN_WRITER;
-    if (series_table_init(&st->series, options->series_max, err) < 0 || name_tree_new(&st->tree, err) < 0) {
+    if (series_table_init(&st->series, options->series_max, err) < 0 || name_tree_new(&st->tree, err) < 0 ||
+        tag_index_new(&(struct tag_names){st, storage_name_of}, &st->tags, err) < 0) {
         storage_close(st);
         return NULL;
     }
@@ -186,6 +187,7 @@ void storage_close(struct storage *st)
     pthread_mutex_destroy(&st->stop_lock);
     pthread_cond_destroy(&st->stop_cond);
     free(st->schemas_path);
+    tag_index_free(st->tags);
     free(st->aggregation_path);
     free(st->dir);
     free(st);
@@ -252,6 +254,17 @@ static int storage_find_tagged(struct storage *st, struct span name, unsigned fl
                                struct storage_matches *out)
 {
     uint32_t series;
+int storage_canonical(struct span name, struct arena *arena, struct span *out, struct err *err)
+{
+    char scratch[NAME_MAX_BYTES];
+    enum name_verdict verdict = name_canonical(name, scratch, out);
+
+    if (verdict != NAME_OK)
+        return err_set(err, ERR_INPUT, "%s", name_verdict_text(verdict));
+    *out = arena_span(arena, *out);
+    return 0;
+}
+
 
     if ((flags & STORAGE_FIND_LEAVES) != 0 && storage_lookup(st, name, &series)) {
         out->items = ARENA_NEW(arena, struct storage_match);

@@ -108,6 +108,14 @@ void store_expect(struct store_writer *w, const struct span *names, size_t strid
 enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s, double v);
 
 /* ---- find ---- */
+/* The canonical form of NAME as it came, in ARENA. ERR_INPUT: carbon would not take it; the text says why. */
+int storage_canonical(struct span name, struct arena *arena, struct span *out, struct err *err);
+
+/* Make the series of this canonical name, without a point, when there is none; *series is its id. STORE_OK, or why
+ * not, as of a point; ERR tells of STORE_ERROR and STORE_DISK_FULL. Between enter and leave. */
+enum store_result storage_create(struct storage *st, struct span name, int64_t now_s, uint32_t *series,
+                                 struct err *err);
+
 
 struct storage_match {
     struct span path; /* full dotted path, in the arena or in the store until storage_leave() */
@@ -132,6 +140,43 @@ int storage_find(struct storage *st, struct span pattern, unsigned flags, size_t
                  struct storage_matches *out, struct err *err);
 
 /* The series of exactly this canonical name. */
+/* All series, tagged or not, that fit every one of the COUNT tag expressions "tag=v", "tag!=v", "tag=~regex",
+ * "tag!=~regex" (tag_expr.h says how), sorted by name; all are leaves. The tag "name" of a series without tags is its
+ * path. At most MAX (0: no limit): ERR_LIMIT beyond. ERR_INPUT for a malformed expression, or when all of them fit a
+ * series that has nothing. The array is in ARENA, the names in the store until storage_leave(). */
+int storage_find_by_tags(struct storage *st, const struct span *exprs, size_t count, size_t max, struct arena *arena,
+                         struct storage_matches *out, struct err *err);
+
+/* What to list of tags or their values; zeroed is everything. */
+struct storage_tag_query {
+    const struct span *exprs; /* only what series that fit have */
+    size_t exprs_count;
+    struct span prefix; /* only texts that begin so */
+    struct span filter; /* only texts that this regular expression finds at their start; empty: all */
+    size_t limit;       /* at most the first so many; 0: all */
+};
+
+struct storage_tag_list {
+    struct storage_tag {
+        struct span text; /* in the store until storage_leave() */
+        uint64_t series;  /* how many series have this value; 0 for tags */
+        uint32_t number;  /* of the tag, or of the value among all values; the same until the next start */
+    } * items;            /* sorted by text, bytewise; in the arena */
+    size_t count;
+    uint32_t tag_number; /* of the tag whose values these are */
+};
+
+/* The tags of all tagged series ("name" among them). With expressions: the tags of those that fit, but for the tags
+ * of the expressions. ERR_INPUT as storage_find_by_tags(), and for a bad filter. */
+int storage_tags(struct storage *st, const struct storage_tag_query *q, struct arena *arena,
+                 struct storage_tag_list *out, struct err *err);
+
+/* The values of TAG. With expressions: those of series that fit (and have the tag, so the expressions may fit
+ * everything). Names of series without tags are not listed under "name": find does that. ERR_MISSING when there is
+ * no such tag. */
+int storage_tag_values(struct storage *st, struct span tag, const struct storage_tag_query *q, struct arena *arena,
+                       struct storage_tag_list *out, struct err *err);
+
 bool storage_lookup(struct storage *st, struct span name, uint32_t *series);
 
 /* Calls EACH with the name and id of every series, tagged ones too, in no order, until it returns

@@ -149,12 +149,12 @@ static int store_create_locked(struct storage *st, struct span name, uint64_t ha
     if (rc < 0)
         return rc;
     __atomic_fetch_add(&st->series_created, 1, __ATOMIC_RELAXED);
-    if (name_is_tagged(name))
-        return 0;
     struct err why;
-    if (name_tree_insert(st->tree, name, *id, &why) < 0)
-        log_error("storage", "a series cannot be found by patterns until the next start", LOG_SPAN("name", name),
-                  LOG_ERR(&why));
+    rc = name_is_tagged(name) ? tag_index_insert(st->tags, name, *id, &why)
+                              : name_tree_insert(st->tree, name, *id, &why);
+    if (rc < 0)
+        log_error("storage", "a series can be found by its exact name only until the next start",
+                  LOG_SPAN("name", name), LOG_ERR(&why));
     return 0;
 }
 

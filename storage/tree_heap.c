@@ -3,7 +3,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-static void count_bytes(struct tree_heap *heap, int64_t bytes)
+void tree_heap_count(struct tree_heap *heap, int64_t bytes)
 {
     __atomic_fetch_add(&heap->bytes, (uint64_t)bytes, __ATOMIC_RELAXED);
 }
@@ -16,7 +16,7 @@ static bool fails(struct tree_heap *heap)
 static void *counted(struct tree_heap *heap, void *ptr)
 {
     if (ptr != NULL)
-        count_bytes(heap, (int64_t)malloc_usable_size(ptr));
+        tree_heap_count(heap, (int64_t)malloc_usable_size(ptr));
     return ptr;
 }
 
@@ -34,7 +34,7 @@ void tree_heap_free(struct tree_heap *heap, void *ptr)
 {
     if (ptr == NULL)
         return;
-    count_bytes(heap, -(int64_t)malloc_usable_size(ptr));
+    tree_heap_count(heap, -(int64_t)malloc_usable_size(ptr));
     free(ptr);
 }
 
@@ -61,6 +61,11 @@ void tree_heap_retire(struct tree_heap *heap, void *ptr)
         retire(heap, (struct tree_heap_item){.ptr = ptr});
 }
 
+void tree_heap_retire_kind(struct tree_heap *heap, void *ptr, uint32_t kind)
+{
+    retire(heap, (struct tree_heap_item){.ptr = ptr, .kind = kind});
+}
+
 void tree_heap_retire_id(struct tree_heap *heap, uint32_t kind, uint32_t id)
 {
     retire(heap, (struct tree_heap_item){.kind = kind, .id = id});
@@ -79,7 +84,9 @@ size_t tree_heap_take(struct tree_heap *heap, struct tree_heap_item **items)
 void tree_heap_free_items(struct tree_heap *heap, const struct tree_heap_item *items, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (items[i].ptr != NULL)
+        if (items[i].ptr != NULL && items[i].kind != 0)
+            heap->dispose(heap->owner, items[i].kind, items[i].ptr);
+        else if (items[i].ptr != NULL)
             tree_heap_free(heap, items[i].ptr);
         else
             heap->recycle(heap->owner, items[i].kind, items[i].id);

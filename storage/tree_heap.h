@@ -12,7 +12,7 @@
 
 struct tree_heap_item {
     void *ptr;     /* to be freed; NULL: an id */
-    uint32_t kind; /* the owner's name for a sort of ids */
+    uint32_t kind; /* the owner's name for a sort of ids, or of blocks; 0: a plain block */
     uint32_t id;
 };
 
@@ -25,6 +25,8 @@ struct tree_heap {
     uint64_t fail_at; /* for tests: the allocation with that number from now on fails; 0: none */
     /* Takes an id back after the grace period. */
     void (*recycle)(void *owner, uint32_t kind, uint32_t id);
+    /* Frees a block that was retired with a kind, after the grace period. */
+    void (*dispose)(void *owner, uint32_t kind, void *ptr);
     void *owner;
 };
 
@@ -41,6 +43,12 @@ void tree_heap_free(struct tree_heap *heap, void *ptr);
  * leaked, which is safe. NULL is fine. */
 void tree_heap_retire(struct tree_heap *heap, void *ptr);
 void tree_heap_retire_id(struct tree_heap *heap, uint32_t kind, uint32_t id);
+
+/* The same for a block that takes more than one free(): heap->dispose() does it. KIND is not 0. */
+void tree_heap_retire_kind(struct tree_heap *heap, void *ptr, uint32_t kind);
+
+/* Count BYTES more (or less) that another library took from the heap. */
+void tree_heap_count(struct tree_heap *heap, int64_t bytes);
 
 /* Take the retired items out; they are the caller's array, to be given to tree_heap_free_items() bit by
  * bit after a grace period, then to free(). Returns how many. */

@@ -5,7 +5,7 @@
 #define PLUMBAGO_TESTS_HELP_MEMORY_SOURCE_H
 
 #include "query/source.h"
-#include "query/tag_query.h"
+#include "storage/tag_expr.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -66,15 +66,17 @@ static inline int memory_find_by_tags(void *ctx, const struct span *exprs, size_
                                       struct arena *arena, struct source_series **out, size_t *count, struct err *err)
 {
     struct memory_store *m = ctx;
-    struct tag_query *parsed;
-    int rc = tag_query_parse(exprs, exprs_count, arena, &parsed, err);
+    struct tag_expr *parsed = NULL;
+    int rc = tag_exprs_parse(exprs, exprs_count, arena, &parsed, err);
 
     *out = ARENA_ARRAY(arena, struct source_series, m->count);
     *count = 0;
     for (size_t i = 0; rc == 0 && i < m->count; i++) {
-        if (tag_query_match(parsed, exprs_count, span_str(m->series[i].name)))
+        if (tag_exprs_match(parsed, exprs_count, span_str(m->series[i].name)))
             rc = memory_add(m, i, max, *out, count, err);
     }
+    if (parsed != NULL)
+        tag_exprs_release(parsed, exprs_count);
     return rc;
 }
 
