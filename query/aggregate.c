@@ -140,7 +140,8 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-size_t sorted_known(const double *v, size_t n, double *out)
+/* The known values of V[0..N) in ascending order into OUT (room for N); returns how many. */
+static size_t sorted_known(const double *v, size_t n, double *out)
 {
     size_t known = 0;
 

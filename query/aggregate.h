@@ -38,7 +38,4 @@ void aggregate_columns(const struct aggregator *agg, const struct column *column
  * outside of the values. */
 double percentile_of(const double *v, size_t n, double p, bool interpolate, struct arena *arena, bool *valid);
 
-/* The known values of V[0..N) in ascending order into OUT (room for N); returns how many. */
-size_t sorted_known(const double *v, size_t n, double *out);
-
 #endif

@@ -146,7 +146,8 @@ static const struct node *first_path(const struct node *node)
     return node->kind == NODE_PATH ? node : NULL;
 }
 
-int fn_first_path(struct fn_call *c, struct span name, struct span *out)
+/* The first path expression inside of the name of a function's result. */
+static int path_in_name(struct fn_call *c, struct span name, struct span *out)
 {
     struct parse_result parsed;
     const struct node *path;
@@ -196,7 +197,7 @@ int fn_node_key(struct fn_call *c, const struct series *s, size_t first, struct 
     struct span key = SPAN_LIT("");
 
     if (path.len > 0 && path.ptr[path.len - 1] == ')') {
-        int rc = fn_first_path(c, s->name, &path);
+        int rc = path_in_name(c, s->name, &path);
 
         if (rc < 0)
             return rc;

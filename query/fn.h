@@ -128,9 +128,6 @@ int fn_substitute(struct fn_call *c, const struct regex *re, struct span text, s
  * of the first path expression in it when it is a function's. */
 int fn_node_key(struct fn_call *c, const struct series *s, size_t first, struct span *out);
 
-/* The first path expression inside of the name of a function's result. */
-int fn_first_path(struct fn_call *c, struct span name, struct span *out);
-
 /* One series that aggregates LIST by AGG, with path expressions in its name: "sumSeries(a.*)".
  * *out is NULL when LIST is empty. FUNC is the word as the user wrote it. */
 int fn_aggregate(struct fn_call *c, const struct series_list *list, const struct aggregator *agg, struct span func,

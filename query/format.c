@@ -1,5 +1,9 @@
 #include "query/format.h"
 
+#include "base/number.h"
+
+#include <math.h>
+
 static const struct format formats[] = {
     {"json", "application/json", true, format_json},
     {"raw", "text/plain", false, format_raw},
@@ -28,6 +32,14 @@ struct span format_names(struct arena *arena)
     for (size_t i = 1; i < FORMATS; i++)
         names = arena_join(arena, names, SPAN_LIT(", "), span_str(formats[i].name));
     return names;
+}
+
+void format_number(struct buf *out, double v, bool integers)
+{
+    if (!buf_reserve(out, NUMBER_MAX))
+        return;
+    out->len +=
+        integers && fabs(v) < 9e15 ? number_i64((int64_t)v, out->ptr + out->len) : number_repr(v, out->ptr + out->len);
 }
 
 int format_points(const struct series *s, struct arena *arena, struct points *out, struct err *err)

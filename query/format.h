@@ -39,6 +39,9 @@ int format_pickle(const struct render_options *options, const struct series_list
 int format_msgpack(const struct render_options *options, const struct series_list *list, struct arena *arena,
                    struct buf *out, struct err *err);
 
+/* V as Python prints it; INTEGERS without a fraction. Not for NaN. */
+void format_number(struct buf *out, double v, bool integers);
+
 /* What datapoints of a series come out of the JSON formats: VALUES[i] at start + i * step. */
 struct points {
     const double *values;

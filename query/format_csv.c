@@ -64,8 +64,7 @@ static void put_row(struct span name, const struct tz *tz, int64_t t_s, double v
     buf_add_span(out, name);
     out->len += time_text(tz, t_s, out->ptr + out->len);
     if (!isnan(v))
-        out->len += integers && fabs(v) < 9e15 ? number_i64((int64_t)v, out->ptr + out->len)
-                                               : number_repr(v, out->ptr + out->len);
+        format_number(out, v, integers);
     buf_add_str(out, "\r\n");
 }
 

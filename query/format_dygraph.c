@@ -6,8 +6,6 @@
  * Both print infinities bare, as Python's JSON does. */
 #include "query/format.h"
 
-#include "base/number.h"
-
 #include <inttypes.h>
 #include <math.h>
 
@@ -17,10 +15,8 @@ static void put_value(double v, bool integers, struct buf *out)
         buf_add_str(out, "null");
     else if (isinf(v))
         buf_add_str(out, v > 0 ? "Infinity" : "-Infinity");
-    else if (integers && fabs(v) < 9e15)
-        buf_addf(out, "%.0f", v);
-    else if (buf_reserve(out, NUMBER_MAX))
-        out->len += number_repr(v, out->ptr + out->len);
+    else
+        format_number(out, v, integers);
 }
 
 struct column_of {

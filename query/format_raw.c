@@ -1,20 +1,8 @@
 /* name,start,end,step|value,value,None\n */
 #include "query/format.h"
 
-#include "base/number.h"
-
 #include <inttypes.h>
 #include <math.h>
-
-static void put_value(double v, bool integers, struct buf *out)
-{
-    if (isnan(v))
-        buf_add_str(out, "None");
-    else if (integers && fabs(v) < 9e15)
-        buf_addf(out, "%.0f", v);
-    else if (buf_reserve(out, NUMBER_MAX))
-        out->len += number_repr(v, out->ptr + out->len);
-}
 
 int format_raw(const struct render_options *options, const struct series_list *list, struct arena *arena,
                struct buf *out, struct err *err)
@@ -33,7 +21,10 @@ int format_raw(const struct render_options *options, const struct series_list *l
         for (size_t k = 0; k < count; k++) {
             if (k > 0)
                 buf_add_char(out, ',');
-            put_value(values[k], s->integers, out);
+            if (isnan(values[k]))
+                buf_add_str(out, "None");
+            else
+                format_number(out, values[k], s->integers);
         }
         buf_add_char(out, '\n');
     }

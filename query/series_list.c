@@ -75,17 +75,6 @@ void tags_set(struct arena *arena, struct tags *tags, struct span key, struct sp
     tags->items[tags->count++] = (struct tag){key, value};
 }
 
-void tags_remove(struct tags *tags, struct span key)
-{
-    for (size_t i = 0; i < tags->count; i++) {
-        if (span_eq(tags->items[i].key, key)) {
-            memmove(tags->items + i, tags->items + i + 1, (tags->count - i - 1) * sizeof(*tags->items));
-            tags->count--;
-            return;
-        }
-    }
-}
-
 const struct span *tags_get(const struct tags *tags, struct span key)
 {
     for (size_t i = 0; i < tags->count; i++) {
@@ -161,13 +150,6 @@ bool series_parse_tags(struct arena *arena, struct series *s, struct span name)
     s->tags = ARENA_NEW(arena, struct tags);
     s->tags->ready = true;
     return read_tags(arena, s->tags, name);
-}
-
-void series_reset_tags(struct arena *arena, struct series *s, struct span name)
-{
-    s->tags = ARENA_NEW(arena, struct tags);
-    s->tags->ready = true;
-    tags_set(arena, s->tags, SPAN_LIT("name"), name);
 }
 
 void series_set_tag(struct arena *arena, const struct series *s, const char *key, struct span value)

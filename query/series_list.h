@@ -94,13 +94,9 @@ bool series_parse_tags(struct arena *arena, struct series *s, struct span name);
 
 /* Set KEY to VALUE; both must live as long as the arena. */
 void tags_set(struct arena *arena, struct tags *tags, struct span key, struct span value);
-void tags_remove(struct tags *tags, struct span key);
 
 /* The value of KEY, or NULL. */
 const struct span *tags_get(const struct tags *tags, struct span key);
-
-/* Tags of their own for S: {"name": NAME} and nothing else. */
-void series_reset_tags(struct arena *arena, struct series *s, struct span name);
 
 /* Set one tag of S. */
 void series_set_tag(struct arena *arena, const struct series *s, const char *key, struct span value);
