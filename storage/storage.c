@@ -94,6 +94,17 @@ static char *copy_or_null(const char *text)
     return text == NULL ? NULL : strdup(text);
 }
 
+/* For the tag index, which keeps no names. */
+static bool storage_name_of(void *ctx, uint32_t id, struct span *name)
+{
+    const struct storage *st = ctx;
+
+    if (!series_has_name(&st->series, id))
+        return false;
+    *name = series_name(&st->series, series_get(&st->series, id));
+    return true;
+}
+
 static struct storage *storage_new(const struct storage_options *options, struct err *err)
 {
     struct storage *st = calloc(1, sizeof *st);
