@@ -1,5 +1,7 @@
 #include "base/file.h"
 
+#include "base/fault.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -290,6 +292,34 @@ void file_unmap(void *at, size_t len)
 {
     if (at != NULL)
         munmap(at, len);
+}
+
+/* One word of the page at AT is written with what it holds. */
+static void file_keep_page(char *at, size_t len)
+{
+    struct fault fault;
+
+    if (FAULT_CAUGHT(&fault, at, len))
+        return; /* it was not in memory after all, and the device does not give it */
+    __atomic_fetch_or((uint64_t *)(void *)at, 0, __ATOMIC_RELAXED);
+    fault_leave(&fault);
+}
+
+void file_map_keep(void *at, size_t len)
+{
+    unsigned char resident[1024]; /* of each page; the lowest bit */
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    fault_init();
+    for (size_t done = 0; done < len; done += page * sizeof resident) {
+        size_t pages = (len - done + page - 1) / page;
+        pages = pages < sizeof resident ? pages : sizeof resident;
+        if (mincore((char *)at + done, pages * page, resident) != 0)
+            memset(resident, 1, sizeof resident);
+        for (size_t i = 0; i < pages; i++)
+            if ((resident[i] & 1) != 0)
+                file_keep_page((char *)at + done + i * page, page);
+    }
 }
 
 void file_map_prefetch(const void *at, size_t len)

@@ -92,6 +92,11 @@ void file_unmap(void *at, size_t len); /* NULL is fine */
  * MADV_RANDOM says. Returns at once; a hint, so it cannot fail. */
 void file_map_prefetch(const void *at, size_t len);
 
+/* Mark what is in memory of LEN mapped bytes as changed, without changing it: after a failed sync the kernel takes
+ * the pages for written and may forget them; marked again, they stay until a later sync has written them. AT begins
+ * a page of a writable mapping, and whoever else stores there does so with atomic 8-byte words. */
+void file_map_keep(void *at, size_t len);
+
 /* Map the whole file read-only, without keeping it open. An empty file gives ptr NULL, len 0. */
 int file_map_whole(const char *path, struct span *out, struct err *err);
 

@@ -68,7 +68,7 @@ struct storage {
     uint64_t scrubbed_bytes;
     uint64_t scrub_damaged;
     uint64_t io_errors;
-    bool io_failed;
+    bool io_failed; /* the last flush failed, or a window waits to be written elsewhere */
 
     pthread_t thread[STORAGE_THREADS]; /* background threads, unless options.manual */
     unsigned threads;                  /* that run */
@@ -98,6 +98,10 @@ int storage_recover(struct storage *st, struct err *err);
 /* Seal W of TIER now. The maintenance lock is held. 1: nothing was done because an older window over
  * the same span must come first. seal.c */
 int storage_seal_window(struct storage *st, struct tier *tier, struct window *w, struct err *err);
+
+/* storage_flush() of everything but W, which is about to be sealed: its own files may be what the device does not
+ * take. flush.c */
+int storage_flush_but(struct storage *st, const struct window *w, struct err *err);
 
 /* Seal all windows that are due at NOW_S, and the idlest ones beyond options.windows_max. */
 int storage_seal_due(struct storage *st, int64_t now_s, struct err *err);

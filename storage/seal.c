@@ -125,7 +125,7 @@ int storage_seal_window(struct storage *st, struct tier *tier, struct window *w,
     grace_wait();
     int rc = storage_roll_late(st, tier, w, err);
     if (rc > 0)
-        rc = storage_flush(st, err);
+        rc = storage_flush_but(st, w, err);
     if (rc == 0)
         rc = seal_write(st, tier, w, &segment, err);
     if (rc == 0)
@@ -203,14 +203,15 @@ static int seal_candidates(struct storage *st, struct seal_list *list, struct er
     return rc;
 }
 
-/* Whether W's time has passed and its senders have, too. One that keeps getting late points is sealed all
- * the same after ten times the grace. */
+/* Whether W's time has passed and its senders have, too, or the device fails under it (flush.c). One that keeps getting
+ * late points is sealed all the same after ten times the grace. */
 static bool seal_is_due(const struct storage *st, const struct seal_candidate *c, int64_t now_s)
 {
     int64_t grace_s = st->options.seal_grace_s;
     int64_t since_s = c->window->end_s > c->window->opened_s ? c->window->end_s : c->window->opened_s;
 
-    if (__atomic_load_n(&c->window->closing, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&c->window->closing, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&c->window->failing, __ATOMIC_RELAXED))
         return true;
     if (now_s < c->window->end_s + grace_s)
         return false;

@@ -16,7 +16,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { LOG_MARGIN = 8192, LOG_STEP_MIN = 1 << 20, LOG_STEP_MAX = 64 << 20 };
+enum {
+    LOG_MARGIN = 8192,
+    LOG_STEP_MIN = 1 << 20,
+    LOG_STEP_MAX = 64 << 20,
+    LOG_PAGE_MAX = 64 << 10, /* a multiple of any page's size */
+};
 
 struct series_log {
     struct file *file;
@@ -268,6 +273,16 @@ struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t 
     return span_of(log->map + (uint64_t)at * 4, len);
 }
 
+/* A sync of what lies behind SYNCED failed: it must stay in memory until one succeeds. Pages of which the first word
+ * is not written yet are left out: the appender will write there. */
+static void log_keep(struct series_log *log, uint64_t synced, uint64_t end)
+{
+    uint64_t from = synced - synced % LOG_PAGE_MAX;
+
+    if (from + sizeof(uint64_t) <= end)
+        file_map_keep(log->map + from, end - from - sizeof(uint64_t) + 1);
+}
+
 int series_log_sync(struct series_log *log, struct err *err)
 {
     uint64_t end = __atomic_load_n(&log->end, __ATOMIC_ACQUIRE);
@@ -276,6 +291,8 @@ int series_log_sync(struct series_log *log, struct err *err)
     if (end <= synced)
         return 0;
     int rc = file_sync(log->file, err);
+    if (rc < 0)
+        log_keep(log, synced, end);
     while (rc == 0 && synced < end &&
            !__atomic_compare_exchange_n(&log->synced, &synced, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;

@@ -33,6 +33,7 @@ struct window {
     uint32_t policy;
     uint8_t tier;
     bool closing; /* atomic: taken from the writers, on its way to be sealed */
+    bool failing; /* atomic: one of its files could not be synced; it is to be sealed at once */
     uint32_t step_s;
     uint32_t slots;
     int64_t start_s;
