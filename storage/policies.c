@@ -24,8 +24,18 @@ static int64_t policies_roll_begin(const struct policy *policy, uint32_t tier, i
     return created_s;
 }
 
-static int policies_add(struct policies *p, const struct log_rule *rule, struct policy **out, struct err *err)
+/* Free a policy of which COUNT tiers are ready. NULL is fine. */
+static void policies_free(struct policy *policy, uint32_t count)
 {
+    for (uint32_t k = 0; policy != NULL && k < count; k++)
+        tier_release(&policy->tier[k]);
+    free(policy);
+}
+
+/* The policy of a rule that is the first to use it, not yet among the others. */
+static int policies_make(const struct policies *p, const struct log_rule *rule, struct policy **out, struct err *err)
+{
+    *out = NULL;
     if (p->count == POLICIES_MAX)
         return err_set(err, ERR_LIMIT, "more than %d different retentions", POLICIES_MAX);
     struct policy *policy = calloc(1, sizeof *policy);
@@ -42,15 +52,17 @@ static int policies_add(struct policies *p, const struct log_rule *rule, struct 
     if (rc == 0)
         rc = file_sync_dir(p->dir, err); /* the folders are there before any grid in them is */
     if (rc < 0) {
-        while (made-- > 0)
-            tier_release(&policy->tier[made]);
-        free(policy);
+        policies_free(policy, made);
         return rc;
     }
-    p->policy[p->count] = policy;
-    __atomic_store_n(&p->count, p->count + 1, __ATOMIC_RELEASE);
     *out = policy;
     return 0;
+}
+
+static void policies_publish(struct policies *p, struct policy *policy)
+{
+    p->policy[p->count] = policy;
+    __atomic_store_n(&p->count, p->count + 1, __ATOMIC_RELEASE);
 }
 
 static void policies_put_rule(struct policies *p, const struct log_rule *rule)
@@ -69,21 +81,24 @@ int policies_restore(struct policies *p, const struct log_rule *rule, struct err
         return 0; /* the second copy */
     if (rule->number != p->rules || rule->number >= RULES_MAX || rule->method == 0 || rule->method >= AGG_COUNT)
         return err_set(err, ERR_CORRUPT, "rule %u is out of order or has a method that is unknown", rule->number);
-    if (policy == NULL)
-        rc = policies_add(p, rule, &policy, err);
-    if (rc == 0 && policy->number != rule->policy)
-        rc = err_set(err, ERR_CORRUPT, "rule %u names policy %u, expected %u", rule->number, rule->policy,
-                     policy->number);
-    if (rc == 0)
-        policies_put_rule(p, rule);
-    return rc;
+    if (policy == NULL) {
+        rc = policies_make(p, rule, &policy, err);
+        if (rc < 0)
+            return rc;
+        policies_publish(p, policy);
+    }
+    if (policy->number != rule->policy)
+        return err_set(err, ERR_CORRUPT, "rule %u names policy %u, expected %u", rule->number, rule->policy,
+                       policy->number);
+    policies_put_rule(p, rule);
+    return 0;
 }
 
 int policies_rule_for(struct policies *p, struct series_log *log, const struct policy_match *match, int64_t now_s,
                       uint16_t *number, struct err *err)
 {
     struct span retentions = span_str(match->retention->text);
-    struct policy *policy = policies_find(p, retentions);
+    struct policy *policy = policies_find(p, retentions), *made = NULL;
     int rc = 0;
 
     for (uint32_t i = 0; policy != NULL && i < p->rules; i++) {
@@ -100,14 +115,20 @@ int policies_rule_for(struct policies *p, struct series_log *log, const struct p
                             .created_s = (uint32_t)now_s,
                             .x_files_factor = match->x_files_factor,
                             .retentions = retentions};
-    if (policy == NULL)
-        rc = policies_add(p, &rule, &policy, err);
-    if (rc < 0)
-        return rc;
+    if (policy == NULL) {
+        rc = policies_make(p, &rule, &made, err);
+        if (rc < 0)
+            return rc;
+        policy = made;
+    }
     rule.policy = policy->number;
     rc = series_log_append_rule(log, &rule, err);
-    if (rc < 0)
+    if (rc < 0) { /* its number is free for the next one: numbers in the log have no gaps */
+        policies_free(made, made == NULL ? 0 : made->retention.count);
         return rc;
+    }
+    if (made != NULL)
+        policies_publish(p, made);
     policies_put_rule(p, &rule);
     *number = rule.number;
     /* A second copy, and both to the device at once: without its rule no series of the log can be read. */
@@ -117,11 +138,8 @@ int policies_rule_for(struct policies *p, struct series_log *log, const struct p
 
 void policies_release(struct policies *p)
 {
-    for (uint32_t i = 0; i < p->count; i++) {
-        for (uint32_t k = 0; k < p->policy[i]->retention.count; k++)
-            tier_release(&p->policy[i]->tier[k]);
-        free(p->policy[i]);
-    }
+    for (uint32_t i = 0; i < p->count; i++)
+        policies_free(p->policy[i], p->policy[i]->retention.count);
 }
 
 int policies_each_tier(struct policies *p, int (*each)(void *ctx, struct policy *policy, struct tier *tier), void *ctx)
