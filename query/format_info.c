@@ -20,6 +20,7 @@ struct encoding {
     void (*none)(struct buf *out);
     void (*map_end)(struct buf *out);
     void (*list_end)(struct buf *out);
+    bool counts; /* values that are counts may be integers; carbonapi takes only floats for values */
 };
 
 static void put_byte(struct buf *out, unsigned byte)
@@ -100,8 +101,9 @@ static void pickle_list_end(struct buf *out)
     put_byte(out, 'e');
 }
 
-static const struct encoding pickle = {pickle_list_begin, pickle_map_begin, pickle_text,    pickle_integer,
-                                       pickle_real,       pickle_none,      pickle_map_end, pickle_list_end};
+static const struct encoding pickle = {pickle_list_begin, pickle_map_begin, pickle_text,
+                                       pickle_integer,    pickle_real,      pickle_none,
+                                       pickle_map_end,    pickle_list_end,  true};
 
 /* ---- msgpack ---- */
 
@@ -167,8 +169,9 @@ static void msgpack_end(struct buf *out)
     (void)out;
 }
 
-static const struct encoding msgpack = {msgpack_list_begin, msgpack_map_begin, msgpack_text, msgpack_integer,
-                                        msgpack_real,       msgpack_none,      msgpack_end,  msgpack_end};
+static const struct encoding msgpack = {msgpack_list_begin, msgpack_map_begin, msgpack_text,
+                                        msgpack_integer,    msgpack_real,      msgpack_none,
+                                        msgpack_end,        msgpack_end,       false};
 
 /* ---- the structure ---- */
 
@@ -199,7 +202,7 @@ static void put_values(const struct encoding *e, const struct series *s, const d
     for (size_t i = 0; i < count; i++) {
         if (isnan(values[i]))
             e->none(out);
-        else if (s->integers && fabs(values[i]) < 9e15)
+        else if (s->integers && e->counts && fabs(values[i]) < 9e15)
             e->integer(out, (int64_t)values[i]);
         else
             e->real(out, values[i]);

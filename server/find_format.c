@@ -235,11 +235,13 @@ static void add_msgpack(struct find *find)
     for (size_t i = 0; i < find->nodes.count; i++) {
         const struct node *node = &find->nodes.items[i];
 
-        buf_add_char(out, node->leaf ? '\x83' : '\x82'); /* map of 3 or 2 */
+        buf_add_char(out, node->leaf ? '\x84' : '\x83'); /* map of 4 or 3 */
         msgpack_text(out, SPAN_LIT("path"));
         msgpack_text(out, node->path);
         msgpack_text(out, SPAN_LIT("is_leaf"));
         buf_add_char(out, node->leaf ? '\xc3' : '\xc2'); /* true, false */
+        msgpack_text(out, SPAN_LIT("isLeaf"));           /* what carbonapi reads */
+        buf_add_char(out, node->leaf ? '\xc3' : '\xc2');
         if (node->leaf) {
             msgpack_text(out, SPAN_LIT("intervals"));
             buf_add(out, "\x91\x92\x00\xce", 4); /* [[0, uint32]] */

@@ -315,6 +315,8 @@ static void text_storage(struct storage *st, struct arena *arena, struct buf *ou
     simple(out, "plumbago_grid_bytes", GAUGE, "Bytes reserved by open windows.", s.grid_bytes);
     simple(out, "plumbago_segment_bytes", GAUGE, "Bytes of sealed files.", s.segment_bytes);
     simple(out, "plumbago_series_log_bytes", GAUGE, "Bytes of the log of names.", s.log_bytes);
+    simple(out, "plumbago_events", GAUGE, "Events that are kept.", s.events);
+    simple(out, "plumbago_event_log_bytes", GAUGE, "Bytes of the log of events.", s.event_bytes);
     simple(out, "plumbago_index_bytes", GAUGE, "Heap of names, hash table and tree.", s.index_bytes);
     simple(out, "plumbago_flushes_total", COUNTER, "Flushes to the device.", s.flushes);
     simple_float(out, "plumbago_flush_last_seconds", GAUGE, "How long the last flush took.",

@@ -14,6 +14,9 @@ NUMBER = re.compile(r'(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)'
 OWN = re.compile(r'^(_tagged|carbon(\.|$))|(^|[.*])([0-9a-f]{3}|[0-9a-f]{64})$')
 
 
+OWN_KEYS = {'isLeaf'}       # which carbonapi wants beside is_leaf
+
+
 # ---- times in texts ----
 def filled(value, base):
     """{T+n} and {T+n|format} in all strings of VALUE."""
@@ -193,7 +196,7 @@ def check(expect, status, content_type, body, base):
     if rules.get('error_shape'):
         fine = isinstance(got, dict) and isinstance(got.get('error'), str)
         return None if fine else 'no {"error": text}: %s' % shown(got)
-    got = without_keys(got, rules.get('ignore_keys', ()))
+    got = without_keys(got, set(rules.get('ignore_keys', ())) | OWN_KEYS)
     got = without_own(got) if rules.get('drop_tagged') else got
     if kind == 'series':
         return series_differ(expect['series'], got, rules, base)
