@@ -29,7 +29,7 @@ LIBS     := libevent libevent_pthreads liburcu-qsbr libpcre2-8 jansson zlib libx
 PLAINLIBS := -lroaring
 TESTLIBS := criterion
 BUILD_PACKAGES := gcc make pkg-config libc6-dev libevent-dev libjemalloc-dev liburcu-dev libpcre2-dev \
-                  libjansson-dev libroaring-dev zlib1g-dev libxxhash-dev
+                  libjansson-dev libroaring-dev zlib1g-dev libxxhash-dev tzdata
 TEST_PACKAGES  := libcriterion-dev python3 clang libclang-rt-14-dev curl collectd-core carbon-c-relay xz-utils \
                   e2fsprogs util-linux procps
 
