@@ -9,6 +9,7 @@
 #include "base/ini.h"
 #include "base/must.h"
 #include "base/number.h"
+#include "server/memory.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -112,12 +113,19 @@ static const struct setting settings[] = {
      .text = "uncompressed windows; the ones idle for longest are compressed beyond that"},
     {"max-series", NUMBER, AT(series_max), .standard = "off", RANGE(0, 1 << 28), .off = true, .unit = "COUNT",
      .text = "series in all; points of further names are refused and counted"},
+    {"max-creates-per-minute", NUMBER, AT(creates_per_minute), .standard = "off", RANGE(0, 1000000000), .off = true,
+     .unit = "COUNT", .text = "new series; a minute's worth may come at once, points of more new names are refused"},
+    {"memory-limit", BYTES, AT(memory_limit), .standard = "0", RANGE(0, INT64_C(1) << 50), .unit = "BYTES",
+     .text = "memory that is no mapped file; new names are refused beyond; 0: three quarters of what there is"},
     {"min-free-bytes", BYTES, AT(free_bytes_min), .standard = "64M", RANGE(0, INT64_C(1) << 50), .unit = "BYTES",
      .text = "space of the disk to leave free"},
     {"max-events", NUMBER, AT(events_max), .standard = "100000", RANGE(0, 10000000), .unit = "COUNT",
      .text = "events that are kept; further ones are refused"},
     {"events-retention", NUMBER, AT(events_retention_days), .standard = "1825", RANGE(0, 36500), .off = true,
      .unit = "DAYS", .text = "how long events are kept"},
+
+    {"scrub-interval", NUMBER, AT(scrub_interval_s), .standard = "86400", RANGE(0, 31536000), .off = true,
+     .unit = "SECONDS", .text = "how long a check of all files in the background takes"},
 
     {"self-metrics", NUMBER, AT(self_metrics_s), .standard = "60", RANGE(1, 86400), .off = true, .unit = "SECONDS",
      .text = "how often to store the server's own state under carbon.agents"},
@@ -339,6 +347,9 @@ static int check_together(const struct config *c, struct err *err)
 
     if (n != 0 && (c->http_prefix[0] != '/' || c->http_prefix[n - 1] == '/'))
         return err_set(err, ERR_INPUT, "http-prefix must begin with / and not end with it, not \"%s\"", c->http_prefix);
+    if (c->memory_limit != 0 && c->memory_limit < MEMORY_LIMIT_MIN)
+        return err_set(err, ERR_INPUT, "memory-limit must be 0 or at least %" PRId64 ", not %" PRId64, MEMORY_LIMIT_MIN,
+                       c->memory_limit);
     return 0;
 }
 

@@ -15,13 +15,23 @@ void answer_alive(struct call *call)
     reply_plain(call, 200, "text/plain; charset=utf-8", "ok\n");
 }
 
-/* It serves: everything is open, and it is not about to stop. */
+/* It serves: everything is open, it is not about to stop, and what it takes reaches the device. What else is not as it
+ * should be stands in further lines. */
 void answer_ready(struct call *call)
 {
-    if (__atomic_load_n(&call->routes->ready, __ATOMIC_ACQUIRE))
-        reply_plain(call, 200, "text/plain; charset=utf-8", "ready\n");
-    else
-        reply_plain(call, 503, "text/plain; charset=utf-8", "not ready\n");
+    struct storage_health health = {0};
+    bool open = __atomic_load_n(&call->routes->ready, __ATOMIC_ACQUIRE);
+
+    if (open)
+        storage_health(call->routes->st, &health);
+    reply_plain(call, open && !health.io_failed ? 200 : 503, "text/plain; charset=utf-8",
+                open && !health.io_failed ? "ready\n" : "not ready\n");
+    if (health.io_failed)
+        buf_add_str(&call->reply->body, "io_failed: the device does not take what is stored\n");
+    if (health.disk_full)
+        buf_add_str(&call->reply->body, "disk_full: points that need a new file are refused\n");
+    if (health.memory_full)
+        buf_add_str(&call->reply->body, "memory_limit: points of new names are refused\n");
 }
 
 /* The version of Graphite whose API this is: Grafana chooses what it offers by it. */

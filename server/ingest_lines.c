@@ -51,11 +51,18 @@ static void add_excerpt(struct buf *out, struct span line)
         buf_add_str(out, "...");
 }
 
+/* Whether REASON is the server's state, which may concern every line: one sample will do. */
+static bool is_state(unsigned reason)
+{
+    return reason == ingest_store_reason(STORE_DISK_FULL) || reason == ingest_store_reason(STORE_SERIES_LIMIT) ||
+           reason == ingest_store_reason(STORE_MEMORY_LIMIT) || reason == ingest_store_reason(STORE_CREATE_LIMIT);
+}
+
 /* Whether a refusal for REASON is to be logged now. */
 static bool wants_log(unsigned reason, uint64_t *held_back)
 {
     static struct log_limit limits[INGEST_REASONS];
-    uint32_t burst = reason == ingest_store_reason(STORE_DISK_FULL) ? 1 : LOG_BURST;
+    uint32_t burst = is_state(reason) ? 1 : LOG_BURST;
 
     if (reason == ingest_store_reason(STORE_NAN))
         return false; /* carbon drops these in silence, and collectd sends some at every start */

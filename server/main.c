@@ -16,6 +16,7 @@
 #include "server/config.h"
 #include "server/http.h"
 #include "server/ingest.h"
+#include "server/memory.h"
 #include "server/pool.h"
 #include "server/routes.h"
 #include "server/self.h"
@@ -59,6 +60,8 @@ struct server {
     struct routes routes;
     unsigned carbon_connections;
     unsigned http_connections;
+    unsigned query_threads;
+    struct memory_plan memory;
     char admin_path[4096];
     const char *admin; /* admin_path, or NULL when it is too long for a socket */
     char listening_path[4096];
@@ -132,6 +135,45 @@ static void share_descriptors(struct server *s)
              LOG_INT("http_connections", s->http_connections));
 }
 
+static unsigned cores(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n < 1 ? 1 : (unsigned)n;
+}
+
+static unsigned query_threads(const struct config *c)
+{
+    unsigned n = c->http_threads != 0 ? (unsigned)c->http_threads : cores();
+
+    return c->http_threads == 0 && n < QUERY_THREADS_MIN ? QUERY_THREADS_MIN : n;
+}
+
+/* Share memory-limit out. */
+static void share_memory(struct server *s)
+{
+    const struct config *c = s->config;
+    uint64_t limit = (uint64_t)c->memory_limit;
+    struct memory_plan wanted = {.query_threads = s->query_threads,
+                                 .carbon_connections = s->carbon_connections,
+                                 .carbon_line = (uint64_t)c->carbon_line_max,
+                                 .query_memory = (uint64_t)c->query_memory_max,
+                                 .query_output = (uint64_t)c->query_output_max,
+                                 .http_buffers = (uint64_t)c->http_buffers_max};
+
+    if (limit == 0)
+        limit = memory_available("") / 4 * 3;
+    limit = limit < (uint64_t)MEMORY_LIMIT_MIN ? (uint64_t)MEMORY_LIMIT_MIN : limit;
+    s->memory = wanted;
+    memory_share(limit, &s->memory);
+    s->carbon_connections = (unsigned)s->memory.carbon_connections;
+    log_info("server", "memory is shared out", LOG_INT("limit", limit), LOG_INT("index", s->memory.index),
+             LOG_INT("query_memory", s->memory.query_memory), LOG_INT("query_output", s->memory.query_output),
+             LOG_INT("http_buffers", s->memory.http_buffers), LOG_INT("carbon_connections", s->carbon_connections));
+    if (s->memory.query_memory < wanted.query_memory && c->memory_limit != 0)
+        log_warn("server", "memory-limit lowers what requests may use: it is less than twice their own limits");
+}
+
 static bool is_loopback(const struct listen_addr *a)
 {
     if (a->sa.ss_family == AF_INET6)
@@ -150,15 +192,9 @@ static void warn_exposed(const char *what, const struct listen_addr *a)
 
 /* ---- start ---- */
 
-static unsigned cores(void)
+static struct storage_options storage_options_of(const struct server *s)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return n < 1 ? 1 : (unsigned)n;
-}
-
-static struct storage_options storage_options_of(const struct config *c)
-{
+    const struct config *c = s->config;
     struct storage_options o = storage_options_default(c->data_dir);
 
     o.schemas_path = c->schemas;
@@ -169,35 +205,36 @@ static struct storage_options storage_options_of(const struct config *c)
     o.windows_max = (uint32_t)c->windows_max;
     o.series_max = (uint64_t)c->series_max;
     o.free_bytes_min = (uint64_t)c->free_bytes_min;
+    o.creates_per_minute = (uint32_t)c->creates_per_minute;
+    o.memory_max = s->memory.index;
+    o.scrub_interval_s = c->scrub_interval_s;
     o.events_max = (uint64_t)c->events_max;
     o.events_retention_s = c->events_retention_days * 86400;
     return o;
 }
 
-static struct query_limits query_limits_of(const struct config *c)
+static struct query_limits query_limits_of(const struct server *s)
 {
+    const struct config *c = s->config;
     struct query_limits l = query_limits_default();
 
-    l.arena_bytes = (size_t)c->query_memory_max;
+    l.arena_bytes = (size_t)s->memory.query_memory;
     l.series_max = (size_t)c->query_series_max;
     l.points_max = (size_t)c->query_points_max;
     l.targets_max = (size_t)c->query_targets_max;
-    l.output_bytes = (size_t)c->query_output_max;
+    l.output_bytes = (size_t)s->memory.query_output;
     return l;
 }
 
 static int start_pools(struct server *s, struct err *err)
 {
-    unsigned threads = (unsigned)s->config->http_threads;
     struct pool_options query = {.name = "query",
-                                 .threads = threads != 0 ? threads : cores(),
+                                 .threads = s->query_threads,
                                  .queue_max = (unsigned)s->config->query_queue,
                                  .thread_begin = storage_thread_begin,
                                  .thread_end = storage_thread_end};
     struct pool_options service = query;
 
-    if (threads == 0 && query.threads < QUERY_THREADS_MIN)
-        query.threads = QUERY_THREADS_MIN;
     service.name = "service";
     service.threads = SERVICE_THREADS;
     service.queue_max = SERVICE_QUEUE;
@@ -226,7 +263,7 @@ static int start_http(struct server *s, struct err *err)
                              .admin_path = s->admin,
                              .head_max = (size_t)c->http_head_max,
                              .body_max = (size_t)c->http_body_max,
-                             .buffers_max = (size_t)c->http_buffers_max,
+                             .buffers_max = (size_t)s->memory.http_buffers,
                              .connections_max = s->http_connections,
                              .connections_per_address_max = (unsigned)c->http_connections_per_address_max,
                              .idle_s = c->http_idle_s,
@@ -237,14 +274,14 @@ static int start_http(struct server *s, struct err *err)
                              .service_pool = s->service_pool};
 
     s->routes = (struct routes){
-        .config = c, .st = s->st, .source = source_storage(s->st), .limits = query_limits_of(c), .self = s->self};
+        .config = c, .st = s->st, .source = source_storage(s->st), .limits = query_limits_of(s), .self = s->self};
     o.app = routes_app(&s->routes);
     return http_start(&o, &s->http, err);
 }
 
 static int server_start(struct server *s, struct err *err)
 {
-    struct storage_options o = storage_options_of(s->config);
+    struct storage_options o = storage_options_of(s);
     int rc = storage_open(&o, &s->st, err);
 
     if (rc < 0)
@@ -382,6 +419,8 @@ static int serve(const struct config *config, int log_fd)
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by all threads */
     server.config = config;
     share_descriptors(&server);
+    server.query_threads = query_threads(config);
+    share_memory(&server);
     warn_exposed("carbon", &config->carbon);
     warn_exposed("carbon-udp", &config->carbon_udp);
     warn_exposed("http", &config->http);

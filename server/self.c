@@ -146,11 +146,25 @@ static uint64_t rejected_for(const struct ingest_stats *stats, const char *reaso
     return sum;
 }
 
+/* Why a new name may be refused. */
+static const enum store_result refusals[] = {STORE_SERIES_LIMIT, STORE_MEMORY_LIMIT, STORE_CREATE_LIMIT};
+
+enum { REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
+
+static uint64_t names_refused(const struct ingest_stats *stats)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < REFUSALS; i++)
+        sum += rejected_for(stats, store_result_name(refusals[i]));
+    return sum;
+}
+
 static struct totals totals_now(const struct ingest_stats *ingest, const struct storage_stats *storage,
                                 const struct http_stats *http)
 {
     struct totals t = {.creates = storage->series_created,
-                       .dropped_creates = rejected_for(ingest, store_result_name(STORE_SERIES_LIMIT)),
+                       .dropped_creates = names_refused(ingest),
                        .errors = rejected(ingest),
                        .requests = http->requests,
                        .cpu_s = cpu_seconds()};
@@ -270,8 +284,9 @@ static void text_ingest(const struct ingest *ingest, struct buf *out)
                      ingest_protocol_name((enum ingest_protocol)p), ingest_reason_name(r),
                      stats.protocol[p].rejected[r]);
     family(out, "plumbago_series_refused_total", COUNTER, "Points of new names that were refused, by reason.");
-    buf_addf(out, "plumbago_series_refused_total{reason=\"%s\"} %" PRIu64 "\n", store_result_name(STORE_SERIES_LIMIT),
-             rejected_for(&stats, store_result_name(STORE_SERIES_LIMIT)));
+    for (int i = 0; i < REFUSALS; i++)
+        buf_addf(out, "plumbago_series_refused_total{reason=\"%s\"} %" PRIu64 "\n", store_result_name(refusals[i]),
+                 rejected_for(&stats, store_result_name(refusals[i])));
     simple(out, "plumbago_carbon_connections", GAUGE, "Open carbon connections.", tcp->connections_open);
     simple(out, "plumbago_carbon_connections_total", COUNTER, "Carbon connections accepted.", tcp->connections_total);
     simple(out, "plumbago_carbon_connections_paused_total", COUNTER,
@@ -317,7 +332,11 @@ static void text_storage(struct storage *st, struct arena *arena, struct buf *ou
     simple(out, "plumbago_series_log_bytes", GAUGE, "Bytes of the log of names.", s.log_bytes);
     simple(out, "plumbago_events", GAUGE, "Events that are kept.", s.events);
     simple(out, "plumbago_event_log_bytes", GAUGE, "Bytes of the log of events.", s.event_bytes);
-    simple(out, "plumbago_index_bytes", GAUGE, "Heap of names, hash table and tree.", s.index_bytes);
+    simple(out, "plumbago_index_bytes", GAUGE, "Memory of names, tags, look-up and row maps.", s.index_bytes);
+    simple(out, "plumbago_index_bytes_limit", GAUGE, "What memory-limit leaves for that; 0: no limit.",
+           s.index_bytes_max);
+    simple(out, "plumbago_index_full", GAUGE, "1 while points of new names are refused for lack of memory.",
+           s.memory_full);
     simple(out, "plumbago_flushes_total", COUNTER, "Flushes to the device.", s.flushes);
     simple_float(out, "plumbago_flush_last_seconds", GAUGE, "How long the last flush took.",
                  (double)s.flush_last_ms / 1e3);
@@ -328,9 +347,15 @@ static void text_storage(struct storage *st, struct arena *arena, struct buf *ou
            s.expired_segments);
     simple(out, "plumbago_damaged_chunks_total", COUNTER, "Chunks that could not be read; the log names them.",
            s.damaged_chunks);
+    simple(out, "plumbago_scrub_bytes_total", COUNTER, "Bytes of sealed files checked in the background.",
+           s.scrub_bytes);
+    simple(out, "plumbago_scrub_rounds_total", COUNTER, "Checks of all files that were finished.", s.scrub_rounds);
+    simple(out, "plumbago_scrub_damage_total", COUNTER,
+           "Damage that these checks found, each time anew; the log says where.", s.scrub_damaged);
     simple(out, "plumbago_io_errors_total", COUNTER, "File operations that failed.", s.io_errors);
     simple(out, "plumbago_disk_full", GAUGE, "1 while points are refused for lack of space.", s.disk_full);
-    simple(out, "plumbago_io_failed", GAUGE, "1 after a flush failed for good; the log says why.", s.io_failed);
+    simple(out, "plumbago_io_failed", GAUGE, "1 while the device does not take what is stored; the log says why.",
+           s.io_failed);
 }
 
 static void text_routes(struct buf *out)

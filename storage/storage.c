@@ -260,11 +260,6 @@ bool storage_lookup(struct storage *st, struct span name, uint32_t *series)
     return *series != SERIES_NONE;
 }
 
-/* The one series of exactly this tagged name. */
-static int storage_find_tagged(struct storage *st, struct span name, unsigned flags, struct arena *arena,
-                               struct storage_matches *out)
-{
-    uint32_t series;
 int storage_canonical(struct span name, struct arena *arena, struct span *out, struct err *err)
 {
     char scratch[NAME_MAX_BYTES];
@@ -276,6 +271,11 @@ int storage_canonical(struct span name, struct arena *arena, struct span *out, s
     return 0;
 }
 
+/* The one series of exactly this tagged name. */
+static int storage_find_tagged(struct storage *st, struct span name, unsigned flags, struct arena *arena,
+                               struct storage_matches *out)
+{
+    uint32_t series;
 
     if ((flags & STORAGE_FIND_LEAVES) != 0 && storage_lookup(st, name, &series)) {
         out->items = ARENA_NEW(arena, struct storage_match);
@@ -378,6 +378,13 @@ static int stats_any_dirty(void *ctx, struct policy *policy, struct tier *tier)
                 return 1;
         }
     return 0;
+}
+
+void storage_health(const struct storage *st, struct storage_health *out)
+{
+    out->disk_full = space_is_full(&st->space);
+    out->io_failed = __atomic_load_n(&st->io_failed, __ATOMIC_RELAXED);
+    out->memory_full = __atomic_load_n(&st->limits.memory_full, __ATOMIC_RELAXED);
 }
 
 void storage_stats(struct storage *st, struct arena *arena, struct storage_stats *out)

@@ -116,7 +116,6 @@ int storage_canonical(struct span name, struct arena *arena, struct span *out, s
 enum store_result storage_create(struct storage *st, struct span name, int64_t now_s, uint32_t *series,
                                  struct err *err);
 
-
 struct storage_match {
     struct span path; /* full dotted path, in the arena or in the store until storage_leave() */
     uint32_t series;  /* id of the leaf; meaningless for a branch */
@@ -318,6 +317,16 @@ struct storage_stats {
     size_t tiers;
     struct storage_tier_stats *tier; /* in the arena */
 };
+
+/* What an operator should see to. */
+struct storage_health {
+    bool disk_full;
+    bool io_failed;
+    bool memory_full;
+};
+
+/* Takes no time. Any thread. */
+void storage_health(const struct storage *st, struct storage_health *out);
 
 /* A snapshot. Between storage_enter() and storage_leave(). */
 void storage_stats(struct storage *st, struct arena *arena, struct storage_stats *out);
