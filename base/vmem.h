@@ -12,4 +12,7 @@
 void *vmem_reserve(size_t len);
 void vmem_release(void *at, size_t len); /* NULL is fine */
 
+/* Pages that lie wholly in these bytes are given back to the kernel; they read as zeros again. */
+void vmem_forget(void *at, size_t len);
+
 #endif

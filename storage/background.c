@@ -53,7 +53,7 @@ static void background_report(struct log_limit *limit, const char *what, const s
 static int storage_keep(struct storage *st, int64_t now_s, struct err *err)
 {
     int (*const steps[])(struct storage *, int64_t, struct err *) = {storage_seal_due, storage_roll_due,
-                                                                     storage_expire};
+                                                                     storage_expire, storage_sweep};
     struct err why;
     int rc = 0;
 

@@ -62,6 +62,8 @@ int storage_fetch(struct storage *st, uint32_t series, int64_t from_s, int64_t u
     *out = (struct storage_points){0};
     if (series >= __atomic_load_n(&st->series.ids, __ATOMIC_ACQUIRE))
         return err_set(err, ERR_MISSING, "no series has the id %u", series);
+    if (!series_has_name(&st->series, series))
+        return 0;
     struct series_reader reader = storage_reader(st, series);
     out->method = reader.rule->method;
     out->x_files_factor = reader.rule->x_files_factor;

@@ -26,6 +26,15 @@
 
 enum { STORAGE_THREADS = 4 };
 
+/* Where the search for series without points stands: delete.c. */
+struct sweep {
+    uint32_t next;    /* the id to look at next; 0: none is under way */
+    bool gaps;        /* series were deleted since the sweep before: give their records' memory back */
+    int64_t begun_s;  /* the last one */
+    uint64_t expired; /* segments, and series deleted, when it began */
+    uint64_t deleted;
+};
+
 struct storage {
     struct storage_options options;
     char *dir;
@@ -49,7 +58,8 @@ struct storage {
     uint32_t window_serial;
     uint32_t windows_open; /* atomic for reading */
 
-    pthread_mutex_t maintenance;
+    pthread_mutex_t maintenance; /* guards the next one */
+    struct sweep sweep;
     pthread_mutex_t merge_lock;
     pthread_mutex_t flush_lock; /* guards the next two */
     int64_t flush_last_ns;      /* atomic for reading: how long the last flush took */
@@ -59,6 +69,7 @@ struct storage {
 
     /* Counters, relaxed atomics. */
     uint64_t series_created;
+    uint64_t series_deleted;
     uint64_t flushes;
     uint64_t sealed_windows;
     uint64_t expired_segments;
@@ -95,6 +106,13 @@ struct series_reader storage_reader(struct storage *st, uint32_t series);
 /* Read back what is on the disk: recover.c. Before any other thread exists. */
 int storage_recover(struct storage *st, struct err *err);
 
+/* The part of it that reads series.log; *created is how many creations the log has. recover_names.c */
+int storage_recover_names(struct storage *st, uint64_t *created, struct err *err);
+
+/* Write series.log anew when most of its CREATED creations are of series that are gone. Before any other thread
+ * exists. recover_names.c */
+int storage_rewrite_names(struct storage *st, uint64_t created, struct err *err);
+
 /* Seal W of TIER now. The maintenance lock is held. 1: nothing was done because an older window over
  * the same span must come first. seal.c */
 int storage_seal_window(struct storage *st, struct tier *tier, struct window *w, struct err *err);
@@ -129,6 +147,9 @@ int storage_roll_due(struct storage *st, int64_t now_s, struct err *err);
 
 /* Drop all segments whose newest slot is past the retention at NOW_S. The maintenance lock is held. expire.c */
 int storage_expire(struct storage *st, int64_t now_s, struct err *err);
+
+/* Delete series that have no point left: a bit of the search in each call. The maintenance lock is held. delete.c */
+int storage_sweep(struct storage *st, int64_t now_s, struct err *err);
 
 /* Merge the groups of segments that are due at NOW_S. Takes the merge lock. merge.c */
 int storage_merge_due(struct storage *st, int64_t now_s, struct err *err);

@@ -218,6 +218,8 @@ static int merge_run(struct merge *m, struct err *err)
     pthread_mutex_unlock(&m->st->structure);
     int rc = merge_write(m, &merged, err);
     if (rc == 0)
+        rc = series_log_sync(m->st->log, err); /* rows that were left out do not come back */
+    if (rc == 0)
         rc = merge_publish(m, &merged, err);
     if (rc < 0) {
         segment_close(merged.segment);

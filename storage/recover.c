@@ -1,6 +1,6 @@
 /* Recovery is the normal start: map what is there. Nothing is replayed but names.
  *
- *   series.log   gives rules, policies and series; the name tree is built beside it
+ *   series.log   gives rules, policies and series (recover_names.c)
  *   MANIFEST     gives the live segments
  *   folders      segment files that the manifest does not name are deleted, so are grids whose
  *                generation has ended; the other grids are opened as windows again
@@ -17,42 +17,11 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "storage/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- names ---- */
-
-static int recover_rule(void *ctx, const struct log_rule *rule, struct err *err)
-{
-    struct storage *st = ctx;
-
-    return policies_restore(&st->policies, rule, err);
-}
-
-static int recover_create(void *ctx, const struct log_create *create, uint32_t at, struct err *err)
-{
-    struct storage *st = ctx;
-
-    if (create->rule >= st->policies.rules)
-        return err_set(err, ERR_CORRUPT, "series %u has the unknown rule %u", create->id, create->rule);
-    int rc = series_restore(&st->series, create, at, err);
-    if (rc == 0 && !name_is_tagged(create->name))
-        rc = name_tree_insert(st->tree, create->name, create->id, err);
-    return rc;
-}
-
-static void recover_damaged(void *ctx, uint64_t offset, uint64_t len)
-{
-    struct storage *st = ctx;
-
-    st->damaged_chunks++;
-    log_error("storage", "series.log: bytes that hold no valid record are left out", LOG_INT("offset", offset),
-              LOG_INT("bytes", len));
-}
 
 /* ---- files ---- */
 
@@ -341,22 +310,14 @@ static int recover_check_present(const struct storage *st, struct err *err)
 
 int storage_recover(struct storage *st, struct err *err)
 {
-    struct series_log_reader reader = {
-        .ctx = st, .rule = recover_rule, .create = recover_create, .damaged = recover_damaged};
     struct recover_tier r = {.st = st, .err = err};
-    char path[4096];
+    uint64_t created;
+    int rc = storage_recover_names(st, &created, err);
 
-    snprintf(path, sizeof path, "%s/series.log", st->dir);
-    name_tree_bulk(st->tree, true);
-    int rc = series_log_open(path, &st->log, err);
-    if (rc == 0) {
-        st->series.log = st->log;
-        st->series.seed = series_log_seed(st->log);
-        rc = series_log_replay(st->log, &reader, err);
-    }
-    name_tree_bulk(st->tree, false);
     if (rc == 0)
         rc = recover_check_present(st, err);
+    if (rc == 0)
+        rc = storage_rewrite_names(st, created, err);
     if (rc == 0)
         rc = manifest_open(st->dir, &st->manifest, err);
     if (rc < 0)

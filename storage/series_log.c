@@ -20,6 +20,7 @@ enum {
     LOG_MARGIN = 8192,
     LOG_STEP_MIN = 1 << 20,
     LOG_STEP_MAX = 64 << 20,
+    LOG_AHEAD = 16 << 20,    /* fetched at a time when the log is read back */
     LOG_PAGE_MAX = 64 << 10, /* a multiple of any page's size */
 };
 
@@ -37,19 +38,30 @@ static uint32_t record_crc(const char *record, uint32_t len)
     return crc32c(record + 4, len - 4);
 }
 
+/* The bytes before the text of a record, 0 when there is no such type. */
+static uint32_t record_fixed(uint8_t type)
+{
+    switch (type) {
+    case SERIES_LOG_RULE:
+        return sizeof(struct series_log_rule_record);
+    case SERIES_LOG_CREATE:
+        return sizeof(struct series_log_create_record);
+    case SERIES_LOG_DELETE:
+        return sizeof(struct series_log_delete_record);
+    default:
+        return 0;
+    }
+}
+
 static bool log_record_valid(const struct series_log_head *head, uint64_t room)
 {
-    uint32_t len = (uint32_t)head->words * 4;
+    uint32_t len = (uint32_t)head->words * 4, fixed = record_fixed(head->type);
 
-    if (len > room || head->pad > 3)
+    if (fixed == 0 || len > room || head->pad > 3)
         return false;
-    if (head->type == SERIES_LOG_CREATE)
-        return len > sizeof(struct series_log_create_record) + head->pad &&
-               record_crc((const char *)head, len) == head->crc;
-    if (head->type == SERIES_LOG_RULE)
-        return len > sizeof(struct series_log_rule_record) + head->pad &&
-               record_crc((const char *)head, len) == head->crc;
-    return false;
+    if (head->type == SERIES_LOG_DELETE ? len != fixed || head->pad != 0 : len <= fixed + head->pad)
+        return false;
+    return record_crc((const char *)head, len) == head->crc;
 }
 
 static int log_replay_record(struct series_log *log, uint64_t at, const struct series_log_reader *reader,
@@ -67,6 +79,10 @@ static int log_replay_record(struct series_log *log, uint64_t at, const struct s
                                     .name = span_of(log->map + at + sizeof *r, len - sizeof *r)};
         return reader->create(reader->ctx, &create, name_at, err);
     }
+    if (head->type == SERIES_LOG_DELETE)
+        return reader->gone == NULL
+                   ? 0
+                   : reader->gone(reader->ctx, ((const struct series_log_delete_record *)(const void *)head)->id, err);
     struct series_log_rule_record r; /* a copy: records begin at multiples of 4, and this one has a double */
     memcpy(&r, head, sizeof r);
     struct log_rule rule = {.number = r.rule,
@@ -78,24 +94,43 @@ static int log_replay_record(struct series_log *log, uint64_t at, const struct s
     return reader->rule(reader->ctx, &rule, err);
 }
 
-/* Zero what lies behind the end, page by page, where it is not zero already. */
-static void log_clear_tail(struct series_log *log)
+/* Zero what lies between the end and UNTIL, page by page, where it is not zero already. */
+static void log_clear_tail(struct series_log *log, uint64_t until)
 {
     static const char zeros[4096];
 
-    for (uint64_t at = log->end; at < log->reserved;) {
+    until = until > log->reserved ? log->reserved : until;
+    for (uint64_t at = log->end; at < until;) {
         size_t n = sizeof zeros - at % sizeof zeros;
-        if (n > log->reserved - at)
-            n = (size_t)(log->reserved - at);
+        if (n > until - at)
+            n = (size_t)(until - at);
         if (memcmp(log->map + at, zeros, n) != 0)
             memset(log->map + at, 0, n);
         at += n;
     }
 }
 
+/* Let the kernel fetch the log ahead of the reader at AT: the mapping itself is read page by page. */
+static void log_read_ahead(const struct series_log *log, uint64_t at, uint64_t *fetched)
+{
+    if (at + LOG_AHEAD / 2 < *fetched || *fetched >= log->reserved)
+        return;
+    uint64_t n = log->reserved - *fetched < LOG_AHEAD ? log->reserved - *fetched : LOG_AHEAD;
+    file_map_prefetch(log->map + *fetched, n);
+    *fetched += n;
+}
+
+/* The first word at or behind AT that is not zero, or the end of the file. */
+static uint64_t log_skip_zeros(const struct series_log *log, uint64_t at)
+{
+    while (at + 4 <= log->reserved && *(const uint32_t *)(const void *)(log->map + at) == 0)
+        at += 4;
+    return at;
+}
+
 int series_log_replay(struct series_log *log, const struct series_log_reader *reader, struct err *err)
 {
-    uint64_t at = sizeof(struct series_log_header);
+    uint64_t at = sizeof(struct series_log_header), fetched = 0;
     uint64_t bad_from = 0; /* where the bytes that hold no record begin; 0: none */
     int rc = 0;
 
@@ -103,19 +138,22 @@ int series_log_replay(struct series_log *log, const struct series_log_reader *re
     while (rc == 0 && at + sizeof(struct series_log_head) <= log->reserved) {
         const struct series_log_head *head = (const void *)(log->map + at);
         if (!log_record_valid(head, log->reserved - at)) {
+            if (reader->same_boot && bad_from == 0 && head->type == 0)
+                break; /* nothing was lost, so nothing is behind it */
             bad_from = bad_from == 0 ? at : bad_from;
-            at += 4;
+            at = log_skip_zeros(log, at + 4);
             continue;
         }
         if (bad_from != 0)
             reader->damaged(reader->ctx, bad_from, at - bad_from);
         bad_from = 0;
+        log_read_ahead(log, at, &fetched);
         rc = log_replay_record(log, at, reader, err);
         at += (uint64_t)head->words * 4;
         log->end = at;
     }
-    if (rc == 0)
-        log_clear_tail(log);
+    if (rc == 0) /* a record that was being written when the process died is all that there can be after a kill */
+        log_clear_tail(log, reader->same_boot && bad_from == 0 ? log->end + 4 * UINT16_MAX : log->reserved);
     return rc;
 }
 
@@ -268,6 +306,137 @@ int series_log_append_create(struct series_log *log, const struct log_create *cr
     return rc;
 }
 
+int series_log_append_delete(struct series_log *log, uint32_t id, struct err *err)
+{
+    struct series_log_delete_record record = {.head = {.type = SERIES_LOG_DELETE}, .id = id};
+
+    return log_append(log, &record.head, sizeof record, SPAN_LIT(""), err);
+}
+
+/* ---- rewriting ---- */
+
+/* The new file, written through a buffer. */
+struct log_rewrite {
+    struct file *to;
+    uint64_t at; /* where the buffer begins in the file */
+    size_t used;
+    char buffer[1 << 20];
+};
+
+static int rewrite_flush(struct log_rewrite *w, struct err *err)
+{
+    int rc = file_write(w->to, w->buffer, w->used, w->at, err);
+
+    w->at += w->used;
+    w->used = 0;
+    return rc;
+}
+
+static int rewrite_put(struct log_rewrite *w, const void *bytes, size_t len, struct err *err)
+{
+    int rc = w->used + len > sizeof w->buffer ? rewrite_flush(w, err) : 0;
+
+    memcpy(w->buffer + w->used, bytes, len);
+    w->used += len;
+    return rc;
+}
+
+static int rewrite_put_delete(struct log_rewrite *w, uint32_t id, struct err *err)
+{
+    struct series_log_delete_record record = {.head = {.words = sizeof record / 4, .type = SERIES_LOG_DELETE},
+                                              .id = id};
+
+    record.head.crc = record_crc((const char *)&record, sizeof record);
+    return rewrite_put(w, &record, sizeof record, err);
+}
+
+/* Header, rules, and the creations that are kept. */
+static int rewrite_records(struct log_rewrite *w, const struct series_log *log, const struct series_log_filter *filter,
+                           struct err *err)
+{
+    int rc = rewrite_put(w, log->map, sizeof(struct series_log_header), err);
+
+    for (uint64_t at = sizeof(struct series_log_header); rc == 0 && at < log->end;) {
+        const struct series_log_create_record *r = (const void *)(log->map + at);
+        uint32_t len = (uint32_t)r->head.words * 4;
+        if (!log_record_valid(&r->head, log->end - at)) {
+            at += 4;
+            continue;
+        }
+        if (r->head.type == SERIES_LOG_RULE ||
+            (r->head.type == SERIES_LOG_CREATE && filter->keep(filter->ctx, r->id, (uint32_t)((at + sizeof *r) / 4))))
+            rc = rewrite_put(w, r, len, err);
+        at += len;
+    }
+    return rc;
+}
+
+static int rewrite_file(struct log_rewrite *w, const struct series_log *log, const struct series_log_filter *filter,
+                        const char *path, struct err *err)
+{
+    int rc = file_open(path, FILE_READ_WRITE | FILE_CREATE | FILE_EMPTY, &w->to, err);
+
+    if (rc == 0)
+        rc = rewrite_records(w, log, filter, err);
+    if (rc == 0 && filter->last != UINT32_MAX)
+        rc = rewrite_put_delete(w, filter->last, err);
+    if (rc == 0)
+        rc = rewrite_flush(w, err);
+    if (rc == 0)
+        rc = file_reserve(w->to, ((w->at + LOG_MARGIN) / LOG_STEP_MIN + 1) * LOG_STEP_MIN, err);
+    if (rc == 0)
+        rc = file_sync(w->to, err);
+    file_close(w->to);
+    return rc;
+}
+
+/* Find the end of a log that this process has just written, and tell where its names are. */
+static void rewrite_tell(struct series_log *log, const struct series_log_filter *filter)
+{
+    uint64_t at = sizeof(struct series_log_header);
+
+    for (;;) {
+        const struct series_log_create_record *r = (const void *)(log->map + at);
+        if (at + sizeof r->head > log->reserved || r->head.type == 0)
+            break;
+        if (r->head.type == SERIES_LOG_CREATE)
+            filter->moved(filter->ctx, r->id, (uint32_t)((at + sizeof *r) / 4));
+        at += (uint64_t)r->head.words * 4;
+    }
+    log->end = log->synced = at;
+}
+
+int series_log_rewrite(struct series_log **log, const char *dir, const struct series_log_filter *filter,
+                       struct err *err)
+{
+    const char *path = file_path((*log)->file);
+    struct series_log *fresh;
+    char temporary[4200];
+    struct log_rewrite *w = calloc(1, sizeof *w);
+    int rc = w == NULL ? err_set(err, ERR_MEMORY, "%s", path) : 0;
+
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    if (rc == 0)
+        rc = rewrite_file(w, *log, filter, temporary, err);
+    free(w);
+    if (rc == 0)
+        rc = file_rename(temporary, path, err);
+    if (rc < 0) {
+        file_unlink(temporary, NULL);
+        err_context(err, "writing the log of series anew");
+        return rc;
+    }
+    rc = file_sync_dir(dir, err);
+    if (rc == 0)
+        rc = series_log_open(path, &fresh, err);
+    if (rc < 0)
+        return rc;
+    rewrite_tell(fresh, filter);
+    series_log_close(*log);
+    *log = fresh;
+    return 0;
+}
+
 struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t len)
 {
     return span_of(log->map + (uint64_t)at * 4, len);
@@ -302,6 +471,23 @@ int series_log_sync(struct series_log *log, struct err *err)
 uint64_t series_log_bytes(const struct series_log *log)
 {
     return __atomic_load_n(&log->end, __ATOMIC_RELAXED);
+}
+
+/* Behind the end all is zero, so the end can be found by halving. */
+uint64_t series_log_guess(const struct series_log *log)
+{
+    enum { PIECE = 4096 };
+    static const char zeros[PIECE];
+    uint64_t low = 0, high = log->reserved / PIECE;
+
+    while (low < high) {
+        uint64_t mid = (low + high) / 2;
+        if (memcmp(log->map + mid * PIECE, zeros, PIECE) == 0)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low * PIECE;
 }
 
 uint64_t series_log_seed(const struct series_log *log)

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct series_log;
@@ -39,8 +40,12 @@ struct series_log_reader {
     void *ctx;
     int (*rule)(void *ctx, const struct log_rule *rule, struct err *err);
     int (*create)(void *ctx, const struct log_create *create, uint32_t at, struct err *err);
+    int (*gone)(void *ctx, uint32_t id, struct err *err); /* series ID was deleted; NULL is fine */
     /* LEN bytes at OFFSET hold no valid record and were stepped over. */
     void (*damaged)(void *ctx, uint64_t offset, uint64_t len);
+    /* The machine has not gone down since the log was last written, so no page of it is missing: the first
+     * zero word is its end. */
+    bool same_boot;
 };
 
 /* Open or create the log at PATH. *out is the caller's: series_log_close(). Before anything is appended,
@@ -54,14 +59,33 @@ void series_log_close(struct series_log *log); /* NULL is fine; does not sync */
 int series_log_append_rule(struct series_log *log, const struct log_rule *rule, struct err *err);
 int series_log_append_create(struct series_log *log, const struct log_create *create, uint32_t *at, struct err *err);
 
+int series_log_append_delete(struct series_log *log, uint32_t id, struct err *err);
+
 /* The name at AT; valid until series_log_close(). Any thread. */
 struct span series_log_name(const struct series_log *log, uint32_t at, uint32_t len);
 
 /* Wait until all that was appended before the call is on the device. Any thread. */
 int series_log_sync(struct series_log *log, struct err *err);
 
+/* What of a log is to be kept when it is written anew. */
+struct series_log_filter {
+    void *ctx;
+    bool (*keep)(void *ctx, uint32_t id, uint32_t at);  /* the creation of ID, whose name is at AT, stays */
+    void (*moved)(void *ctx, uint32_t id, uint32_t at); /* called in the end: the name is at AT now */
+    uint32_t last; /* the log is to say that this id was deleted, so that ids never go back; UINT32_MAX: not */
+};
+
+/* Put a log in place of *LOG, which was replayed and lies in DIR: its rules, and the creations that are kept. It is
+ * there at once or not at all. On ERR_FULL and ERR_MEMORY nothing has changed; after any other failure the store
+ * must be closed. Only while the store opens. */
+int series_log_rewrite(struct series_log **log, const char *dir, const struct series_log_filter *filter,
+                       struct err *err);
+
 /* Bytes of records, header included. */
 uint64_t series_log_bytes(const struct series_log *log);
+
+/* About how many bytes of records there are, before they have been read; a hint. */
+uint64_t series_log_guess(const struct series_log *log);
 
 /* A random number drawn when the log was created: the seed of hashes over names that strangers choose. */
 uint64_t series_log_seed(const struct series_log *log);

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { BOOT_ID_BYTES = 36 };
+
 struct storage_options storage_options_default(const char *dir)
 {
     return (struct storage_options){.dir = dir,
@@ -23,6 +25,7 @@ struct storage_options storage_options_default(const char *dir)
                                     .future_max_s = 3600,
                                     .seal_grace_s = 60,
                                     .windows_max = 256,
+                                    .expire_series = true,
                                     .free_bytes_min = 64 << 20,
                                     .events_max = 100000,
                                     .events_retention_s = INT64_C(5) * 365 * 86400,
@@ -32,18 +35,15 @@ struct storage_options storage_options_default(const char *dir)
 /* ---- opening and closing ---- */
 
 /* The kernel's name for the time since it started; empty when it has none. */
-static struct span storage_boot_id(char *to, size_t size)
+static struct span storage_boot_id(char to[BOOT_ID_BYTES])
 {
-    char *text = NULL;
-    size_t len = 0;
+    struct file *f;
 
-    if (file_slurp("/proc/sys/kernel/random/boot_id", size - 1, &text, &len, NULL) < 0)
+    if (file_open("/proc/sys/kernel/random/boot_id", FILE_READ, &f, NULL) < 0)
         return span_of(to, 0);
-    memcpy(to, text, len);
-    free(text);
-    while (len > 0 && to[len - 1] == '\n')
-        len--;
-    return span_of(to, len);
+    int rc = file_read(f, to, BOOT_ID_BYTES, 0, NULL); /* it says that its size is 0 */
+    file_close(f);
+    return span_of(to, rc < 0 ? 0 : BOOT_ID_BYTES);
 }
 
 /* A process that serves a data directory holds a lock on DIR/LOCK for as long as it lives. The file also
@@ -51,7 +51,7 @@ static struct span storage_boot_id(char *to, size_t size)
  * was ever stored, and recovery can trust the grids to the last byte. */
 static int storage_lock(struct storage *st, struct err *err)
 {
-    char path[4096], text[128], boot[64];
+    char path[4096], text[128], boot[BOOT_ID_BYTES];
     char before[sizeof text] = "";
     uint64_t size = 0;
 
@@ -65,7 +65,7 @@ static int storage_lock(struct storage *st, struct err *err)
         rc = file_read(st->lock_file, before, (size_t)size, 0, err);
     if (rc < 0)
         return rc;
-    struct span id = storage_boot_id(boot, sizeof boot);
+    struct span id = storage_boot_id(boot);
     snprintf(text, sizeof text, "boot %.*s\n", SPAN_ARG(id));
     st->same_boot = id.len > 0 && strstr(before, text) != NULL;
     size_t len = strlen(text);
@@ -187,6 +187,7 @@ void storage_close(struct storage *st)
     manifest_close(st->manifest);
     events_close(st->events);
     name_tree_free(st->tree);
+    tag_index_free(st->tags);
     series_table_release(&st->series);
     series_log_close(st->log);
     policy_rules_free(st->rules);
@@ -198,7 +199,6 @@ void storage_close(struct storage *st)
     pthread_mutex_destroy(&st->stop_lock);
     pthread_cond_destroy(&st->stop_cond);
     free(st->schemas_path);
-    tag_index_free(st->tags);
     free(st->aggregation_path);
     free(st->dir);
     free(st);
@@ -254,12 +254,6 @@ void storage_leave(void)
 
 /* ---- find ---- */
 
-bool storage_lookup(struct storage *st, struct span name, uint32_t *series)
-{
-    *series = series_find(&st->series, name, series_hash(&st->series, name));
-    return *series != SERIES_NONE;
-}
-
 int storage_canonical(struct span name, struct arena *arena, struct span *out, struct err *err)
 {
     char scratch[NAME_MAX_BYTES];
@@ -269,6 +263,12 @@ int storage_canonical(struct span name, struct arena *arena, struct span *out, s
         return err_set(err, ERR_INPUT, "%s", name_verdict_text(verdict));
     *out = arena_span(arena, *out);
     return 0;
+}
+
+bool storage_lookup(struct storage *st, struct span name, uint32_t *series)
+{
+    *series = series_find(&st->series, name, series_hash(&st->series, name));
+    return *series != SERIES_NONE;
 }
 
 /* The one series of exactly this tagged name. */
@@ -392,6 +392,7 @@ void storage_stats(struct storage *st, struct arena *arena, struct storage_stats
     *out = (struct storage_stats){
         .series = __atomic_load_n(&st->series.count, __ATOMIC_RELAXED),
         .series_created = __atomic_load_n(&st->series_created, __ATOMIC_RELAXED),
+        .series_deleted = __atomic_load_n(&st->series_deleted, __ATOMIC_RELAXED),
         .windows_open = __atomic_load_n(&st->windows_open, __ATOMIC_RELAXED),
         .log_bytes = series_log_bytes(st->log),
         .index_bytes = limits_index_bytes(st),

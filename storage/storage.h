@@ -31,6 +31,7 @@ struct storage_options {
     uint64_t free_bytes_min;    /* keep that much of the disk free: refuse new grids below; default 64 MiB */
     uint64_t events_max;        /* further events are refused; default 100,000 */
     int64_t events_retention_s; /* older events are dropped; 0: never; default five years */
+    bool expire_series;         /* delete series of which no point is left; default true */
     uint64_t memory_max; /* bytes that the index may take (limits.h); new names are refused beyond; 0: no limit */
     uint32_t creates_per_minute; /* new names; a minute's worth may come at once; 0: no limit */
     int64_t scrub_interval_s;    /* how long a check of all files takes in the background; default a day; 0: never */
@@ -107,7 +108,6 @@ void store_expect(struct store_writer *w, const struct span *names, size_t strid
  * (seconds; negative times are too old). V may be infinite. Between enter and leave. */
 enum store_result store_point(struct store_writer *w, struct store_hint *hint, struct span name, int64_t t_s, double v);
 
-/* ---- find ---- */
 /* The canonical form of NAME as it came, in ARENA. ERR_INPUT: carbon would not take it; the text says why. */
 int storage_canonical(struct span name, struct arena *arena, struct span *out, struct err *err);
 
@@ -115,6 +115,8 @@ int storage_canonical(struct span name, struct arena *arena, struct span *out, s
  * not, as of a point; ERR tells of STORE_ERROR and STORE_DISK_FULL. Between enter and leave. */
 enum store_result storage_create(struct storage *st, struct span name, int64_t now_s, uint32_t *series,
                                  struct err *err);
+
+/* ---- find ---- */
 
 struct storage_match {
     struct span path; /* full dotted path, in the arena or in the store until storage_leave() */
@@ -138,7 +140,6 @@ struct storage_matches {
 int storage_find(struct storage *st, struct span pattern, unsigned flags, size_t max, struct arena *arena,
                  struct storage_matches *out, struct err *err);
 
-/* The series of exactly this canonical name. */
 /* All series, tagged or not, that fit every one of the COUNT tag expressions "tag=v", "tag!=v", "tag=~regex",
  * "tag!=~regex" (tag_expr.h says how), sorted by name; all are leaves. The tag "name" of a series without tags is its
  * path. At most MAX (0: no limit): ERR_LIMIT beyond. ERR_INPUT for a malformed expression, or when all of them fit a
@@ -176,11 +177,24 @@ int storage_tags(struct storage *st, const struct storage_tag_query *q, struct a
 int storage_tag_values(struct storage *st, struct span tag, const struct storage_tag_query *q, struct arena *arena,
                        struct storage_tag_list *out, struct err *err);
 
+/* The series of exactly this canonical name. */
 bool storage_lookup(struct storage *st, struct span name, uint32_t *series);
 
 /* Calls EACH with the name and id of every series, tagged ones too, in no order, until it returns
  * non-zero; returns that. */
 int storage_each(struct storage *st, int (*each)(void *ctx, uint32_t series, struct span name), void *ctx);
+
+/* ---- delete ---- */
+
+/* Delete the series that PATTERN means, as in storage_find(), or of just this name; *deleted is how many that were.
+ * At most MAX of them (0: no limit): ERR_LIMIT beyond, and nothing is deleted. When it returns, this has reached
+ * the device, and stores to the old series have ended; the names are free at once: the next point of one makes a
+ * new series. Errors of the log: some may have been deleted. Not between storage_enter() and storage_leave(). */
+int storage_delete(struct storage *st, struct span pattern, size_t max, uint64_t *deleted, struct err *err);
+
+/* The same for the series of exactly these COUNT canonical names; those that are not there are passed over. */
+int storage_delete_names(struct storage *st, const struct span *names, size_t count, uint64_t *deleted,
+                         struct err *err);
 
 /* ---- fetch ---- */
 
@@ -214,7 +228,7 @@ struct storage_points {
  * retention covers now - from; from and until are floored to its step and one step is added to each,
  * so the start is exclusive; an empty range gives one slot; until beyond now is cut to now; from
  * beyond now or until before the oldest archive gives count 0.
- * Damaged chunks are left out, counted, and logged with file and offset. */
+ * Of a series that has been deleted: count 0. Damaged chunks are left out, counted, and logged with file and offset. */
 int storage_fetch(struct storage *st, uint32_t series, int64_t from_s, int64_t until_s, int64_t now_s,
                   struct arena *arena, struct storage_points *out, struct err *err);
 
@@ -291,6 +305,7 @@ struct storage_tier_stats {
 struct storage_stats {
     uint64_t series;
     uint64_t series_created; /* since start */
+    uint64_t series_deleted; /* since start; by order, or because no point was left */
     uint64_t windows_open;
     uint64_t grid_bytes; /* reserved on disk by open windows */
     uint64_t segments;

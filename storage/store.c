@@ -125,7 +125,8 @@ static inline uint32_t store_predict(const struct series_table *t, const struct 
     if (next == 0)
         return SERIES_NONE;
     const struct series *s = series_get(t, next - 1);
-    if (s->name_len != name.len || memcmp(series_name(t, s).ptr, name.ptr, name.len) != 0)
+    if (s->name_len != name.len || memcmp(series_name(t, s).ptr, name.ptr, name.len) != 0 ||
+        series_state(s) != SERIES_LIVE)
         return SERIES_NONE;
     uint32_t after = __atomic_load_n(&s->next, __ATOMIC_ACQUIRE);
     if (after != 0) {
@@ -158,27 +159,42 @@ static int store_create_locked(struct storage *st, struct span name, uint64_t ha
     return 0;
 }
 
-static enum store_result store_create(struct store_writer *w, struct span name, uint64_t hash, uint32_t *id)
+/* The series of NAME, made when it is new. ERR tells of STORE_DISK_FULL and STORE_ERROR. */
+static enum store_result store_name(struct storage *st, struct span name, uint64_t hash, int64_t now_s, uint32_t *id,
+                                    struct err *err)
 {
-    struct storage *st = w->st;
     enum store_result result = STORE_OK;
-    struct err err = {0};
     int rc = 0;
 
     pthread_mutex_lock(&st->series.lock);
-    *id = series_find(&st->series, name, hash); /* another writer may have been faster */
-    if (*id == SERIES_NONE)
+    *id = series_find(&st->series, name, hash); /* another writer may have been faster, or it is leaving */
+    if (*id != SERIES_NONE)
+        series_keep(&st->series, *id);
+    else
         result = limits_ask(st);
     if (*id == SERIES_NONE && result == STORE_OK)
-        rc = store_create_locked(st, name, hash, w->now_s, id, &err);
+        rc = store_create_locked(st, name, hash, now_s, id, err);
     pthread_mutex_unlock(&st->series.lock);
     if (rc == ERR_LIMIT)
         result = STORE_SERIES_LIMIT;
     else if (rc < 0)
-        return store_failed(w, &err);
+        return rc == ERR_FULL ? STORE_DISK_FULL : STORE_ERROR;
     if (result != STORE_OK)
         limits_refused(st, result);
     return result;
+}
+
+static enum store_result store_create(struct store_writer *w, struct span name, uint64_t hash, uint32_t *id)
+{
+    struct err err = {0};
+    enum store_result result = store_name(w->st, name, hash, w->now_s, id, &err);
+
+    return result == STORE_ERROR ? store_failed(w, &err) : result;
+}
+
+enum store_result storage_create(struct storage *st, struct span name, int64_t now_s, uint32_t *series, struct err *err)
+{
+    return store_name(st, name, series_hash(&st->series, name), now_s, series, err);
 }
 
 /* ---- many names at once ---- */
@@ -249,7 +265,7 @@ static enum store_result store_resolve(struct store_writer *w, struct store_hint
         return STORE_BAD_NAME;
     uint64_t hash = series_hash(t, name);
     *id = series_find(t, name, hash);
-    if (*id == SERIES_NONE) {
+    if (*id == SERIES_NONE || series_state(series_get(t, *id)) != SERIES_LIVE) {
         enum store_result result = store_create(w, name, hash, id);
         if (result != STORE_OK)
             return result;
@@ -361,6 +377,8 @@ enum store_result store_point(struct store_writer *w, struct store_hint *hint, s
         enum store_result result = store_locate(w, st->policies.policy[policy], t_s, place);
         if (result != STORE_OK)
             return result;
+        if (series_state(s) != SERIES_LIVE) /* it left while this thread waited for a window */
+            return store_point(w, hint, name, t_s, v);
     } else if (t_s != place->t_s) {
         place->t_s = t_s;
         place->slot = (uint32_t)(t_s - place->window->start_s) / place->window->step_s;
