@@ -68,6 +68,14 @@ void answer_function(struct call *call);  /* http_functions.c */
 void answer_events(struct call *call);    /* http_events.c */
 void answer_get_data(struct call *call);  /* http_events.c */
 void answer_event(struct call *call);     /* http_events.c */
+void answer_tags(struct call *call);             /* http_tags.c */
+void answer_tag(struct call *call);              /* http_tags.c */
+void answer_find_series(struct call *call);      /* http_tags.c */
+void answer_complete_tags(struct call *call);    /* http_tags.c */
+void answer_complete_values(struct call *call);  /* http_tags.c */
+void answer_tag_series(struct call *call);       /* http_tags.c */
+void answer_tag_multi_series(struct call *call); /* http_tags.c */
+void answer_delete_series(struct call *call);    /* http_tags.c */
 void answer_alive(struct call *call);     /* http_health.c */
 void answer_ready(struct call *call);     /* http_health.c */
 void answer_version(struct call *call);   /* http_health.c */
