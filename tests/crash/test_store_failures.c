@@ -6,8 +6,8 @@
  *   3. once failures have ended the store opens (if it could not), flushes, seals, takes points and keeps them over
  *      a restart
  *   4. no descriptor and no mapping is left behind (and, under the address sanitizer, no memory)
- * The workload stores new and late points, creates series of two policies, flushes, seals, lets the clock go on
- * (windows are sealed, rolled up and expire) and reopens. */
+ * The workload stores new and late points, creates and deletes series of two policies, flushes, seals, lets the clock
+ * go on (windows are sealed, rolled up, merged and expire) and reopens. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -59,6 +59,7 @@ struct world {
     int64_t base_s, now_s;
     double counter;
     double model[NAMES][SLOTS]; /* of fine slots; never forgotten */
+    bool doubtful[NAMES];       /* deleting it has failed: whether it is there is not known, and not asked */
 };
 
 /* Even ones have a coarse tier, odd ones have not: the two policies appear in any order. */
@@ -129,15 +130,25 @@ static void check_coarse(struct world *w, int i)
     free(p.values);
 }
 
+/* Whether series I has a point that it must still have. */
+static bool has_points(const struct world *w, int i)
+{
+    int64_t oldest = i % 2 == 0 ? 0 : (w->now_s - FINE_RETENTION_S - w->base_s) / FINE_S;
+
+    for (int64_t s = oldest; s < SLOTS; s++)
+        if (!isnan(w->model[i][s]))
+            return true;
+    return false;
+}
+
 static void check_all(struct world *w)
 {
     for (int i = 0; i < NAMES; i++) {
         uint32_t series;
-        bool any = false;
-        for (int s = 0; s < SLOTS; s++)
-            any |= !isnan(w->model[i][s]);
+        if (w->doubtful[i])
+            continue;
         bool found = kit_find(&w->kit, name_of(i), &series);
-        cr_assert(found || !any, "%s is gone", name_of(i));
+        cr_assert(found || !has_points(w, i), "%s is gone", name_of(i));
         if (found)
             check_fine(w, i);
         if (found && i % 2 == 0)
@@ -161,9 +172,22 @@ static void step_store(struct world *w, struct rng *rng)
     bool late = rng_one_in(rng, 3);
 
     for (int n = (int)rng_between(rng, 1, 12); n > 0; n--) {
-        store(w, i, late ? w->now_s - rng_between(rng, 0, FINE_RETENTION_S - 1) : w->now_s);
+        if (!w->doubtful[i])
+            store(w, i, late ? w->now_s - rng_between(rng, 0, FINE_RETENTION_S - 1) : w->now_s);
         i = (i + 1) % NAMES;
     }
+}
+
+static int delete_series(struct world *w, int i, struct err *err)
+{
+    struct span name = span_str(name_of(i));
+    uint64_t deleted;
+    int rc = storage_delete_names(w->kit.st, &name, 1, &deleted, err);
+
+    w->doubtful[i] = rc < 0;
+    for (int s = 0; rc == 0 && s < SLOTS; s++)
+        w->model[i][s] = NAN;
+    return rc;
 }
 
 static void one_random_step(struct world *w, struct rng *rng)
@@ -191,12 +215,16 @@ static void one_random_step(struct world *w, struct rng *rng)
     case 5:
         if (rng_one_in(rng, 2))
             storage_seal_all(w->kit.st, &err);
+        else
+            storage_merge_all(w->kit.st, &err);
         break;
     case 6:
         if (rng_one_in(rng, 2))
             kit_close(&w->kit);
         break;
     case 7:
+        if (rng_one_in(rng, 2))
+            delete_series(w, (int)rng_below(rng, NAMES), &err);
         check_all(w);
         break;
     default:
@@ -218,6 +246,9 @@ static void check_works_again(struct world *w)
     if (w->kit.st == NULL)
         kit_open(&w->kit);
     w->kit.st->space.retry_ns = 0; /* the short pause after "disk full" is over */
+    for (int i = 0; i < NAMES; i++)
+        if (w->doubtful[i])
+            must_ok(delete_series(w, i, &err), &err);
     check_all(w);
     for (int i = 0; i < NAMES; i++) {
         cr_assert_eq(kit_store(&w->kit, name_of(i), w->now_s, w->now_s - 100, i), STORE_OK);
@@ -227,6 +258,8 @@ static void check_works_again(struct world *w)
     must_ok(storage_tick(w->kit.st, w->now_s, &err), &err);
     check_all(w);
     must_ok(storage_seal_all(w->kit.st, &err), &err);
+    check_all(w);
+    must_ok(storage_merge_all(w->kit.st, &err), &err);
     check_all(w);
     kit_close(&w->kit);
     kit_open(&w->kit);

@@ -3,7 +3,7 @@
  *      writers store into have the last value of one of them
  *   2. a reader never sees a cell go back to an older value, or to nothing, nor a name vanish
  * Writers store new and late points, over windows that are being sealed and beyond the number that may be open; they
- * create series all the time. Clean under SAN=thread. */
+ * create series all the time, and store into series that are being deleted. Clean under SAN=thread. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/help/rng.h"
@@ -76,6 +76,10 @@ static void write_round(struct thread *t, struct store_writer *writer, struct st
         enum store_result result = store_point(writer, hint, name_of(owner, i, text), base_s + slot, v);
         cr_assert_eq(result, STORE_OK, "%s", store_result_name(result));
         (owner == SHARED ? w->shared : w->own)[t->number][i][slot] = v;
+    }
+    if (round % 8 == 0) {
+        struct span name = span_of(text, (size_t)sprintf(text, "trash.series%02d", (int)rng_below(rng, NAMES)));
+        cr_assert_eq(store_point(writer, hint, name, now_s, round), STORE_OK);
     }
     storage_leave();
 }
@@ -180,6 +184,7 @@ static void *keeper_main(void *arg)
     struct rng rng = rng_from(t->w->seed * 100 + 99);
     struct err err;
 
+    storage_thread_begin();
     while (world_writing(t->w)) {
         int64_t now_s = world_now(t->w);
         now_s = now_s + 4 < base_s + SLOTS - 1 ? now_s + 4 : base_s + SLOTS - 1;
@@ -190,7 +195,12 @@ static void *keeper_main(void *arg)
             cr_assert_eq(storage_flush(t->w->kit.st, &err), 0, "%s", err.text);
         if (rng_one_in(&rng, 8))
             cr_assert_eq(storage_seal_all(t->w->kit.st, &err), 0, "%s", err.text);
+        if (rng_one_in(&rng, 8))
+            cr_assert_eq(storage_merge_all(t->w->kit.st, &err), 0, "%s", err.text);
+        uint64_t deleted;
+        cr_assert_eq(storage_delete(t->w->kit.st, SPAN_LIT("trash.*"), 0, &deleted, &err), 0, "%s", err.text);
     }
+    storage_thread_end();
     return NULL;
 }
 
