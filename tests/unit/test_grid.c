@@ -50,8 +50,9 @@ TestSuite(grid, .init = begin, .fini = end);
 
 Test(grid, every_row_lies_in_one_block)
 {
-    static const uint32_t rows[] = {0, 511, 512, 4095, 4096, 65535, 65536, 131071, 131072, (1u << 28) - 1};
-    static const uint32_t blocks[] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4097};
+    static const uint32_t rows[] = {0,     511,   512,   4095,   4096,   16383,
+                                    16384, 65535, 65536, 131071, 131072, (1u << 28) - 1};
+    static const uint32_t blocks[] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 4098};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         cr_assert_eq(grid_block_of(rows[i]), blocks[i], "row %u", rows[i]);
