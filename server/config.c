@@ -42,6 +42,7 @@ struct config_memory {
 };
 
 static const char *const format_words[] = {"text", "json", NULL};
+static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", "off", NULL};
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -113,6 +114,8 @@ static const struct setting settings[] = {
      .text = "uncompressed windows; the ones idle for longest are compressed beyond that"},
     {"max-series", NUMBER, AT(series_max), .standard = "off", RANGE(0, 1 << 28), .off = true, .unit = "COUNT",
      .text = "series in all; points of further names are refused and counted"},
+    {"expire-series", WORD, AT(expire_series), .standard = "on", .words = switch_words,
+     .text = "delete series of which no archive has a point any more"},
     {"max-creates-per-minute", NUMBER, AT(creates_per_minute), .standard = "off", RANGE(0, 1000000000), .off = true,
      .unit = "COUNT", .text = "new series; a minute's worth may come at once, points of more new names are refused"},
     {"memory-limit", BYTES, AT(memory_limit), .standard = "0", RANGE(0, INT64_C(1) << 50), .unit = "BYTES",

@@ -54,6 +54,7 @@ struct config {
     int64_t seal_grace_s;
     int64_t windows_max;
     int64_t series_max;         /* 0: no limit */
+    int64_t expire_series;      /* 0: off */
     int64_t creates_per_minute; /* 0: no limit */
     int64_t memory_limit;       /* bytes; 0: by what there is */
     int64_t free_bytes_min;

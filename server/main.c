@@ -204,6 +204,7 @@ static struct storage_options storage_options_of(const struct server *s)
     o.seal_grace_s = c->seal_grace_s;
     o.windows_max = (uint32_t)c->windows_max;
     o.series_max = (uint64_t)c->series_max;
+    o.expire_series = c->expire_series != 0;
     o.free_bytes_min = (uint64_t)c->free_bytes_min;
     o.creates_per_minute = (uint32_t)c->creates_per_minute;
     o.memory_max = s->memory.index;

@@ -322,6 +322,8 @@ static void text_storage(struct storage *st, struct arena *arena, struct buf *ou
     storage_stats(st, arena, &s);
     simple(out, "plumbago_series", GAUGE, "Series known.", s.series);
     simple(out, "plumbago_series_created_total", COUNTER, "Series created since start.", s.series_created);
+    simple(out, "plumbago_series_deleted_total", COUNTER, "Series deleted since start, on request or without points.",
+           s.series_deleted);
     simple(out, "plumbago_open_windows", GAUGE, "Windows that are not sealed.", s.windows_open);
     per_tier(out, &s, offsetof(struct storage_tier_stats, segment_bytes),
              offsetof(struct storage_tier_stats, grid_bytes), "plumbago_bytes_on_disk", "Bytes of segments and grids.");

@@ -30,7 +30,7 @@ enum {
     SWEEP_NS = 20 * 1000 * 1000,  /* of looking in one round */
     SWEEP_IDS = 1024,             /* between two looks at the clock */
     SWEEP_CANDIDATES = 64 * 1024, /* of one round */
-    SWEEP_GAPS = 64,              /* runs of absent records whose memory one round gives back */
+    SWEEP_GAPS = 1024,            /* runs of absent records whose memory one round gives back */
     SWEEP_GAP_MIN = 256,          /* two pages of records */
     SWEEP_PAUSE_S = 600,          /* from the beginning of a sweep to the next, when no segment has expired */
     SWEEP_AGE_S = 86400,          /* series are left alone for so long, or for their retention if it is shorter */
@@ -273,8 +273,10 @@ static int sweep_round(struct sweep_round *round, struct err *err)
     sweep_mark(round);
     grace_wait();
     int rc = sweep_delete(round, err);
-    for (size_t i = 0; i < round->gaps; i++)
+    for (size_t i = 0; i < round->gaps; i++) {
         series_forget(&st->series, round->gap[i].first, round->gap[i].end);
+        st->sweep.forgotten += round->gap[i].end - round->gap[i].first;
+    }
     uint64_t gone = __atomic_load_n(&st->series_deleted, __ATOMIC_RELAXED) - before;
     if (gone > 0)
         log_info("storage", "series without any point left are gone", LOG_INT("series", gone));
@@ -292,7 +294,8 @@ static bool sweep_is_due(struct storage *st, int64_t now_s)
         return true;
     if (expired == sweep->expired && now_s >= sweep->begun_s && now_s - sweep->begun_s < SWEEP_PAUSE_S)
         return false;
-    sweep->gaps = deleted != sweep->deleted;
+    sweep->gaps = deleted != sweep->deleted || sweep->begun_s == 0;
+    sweep->forgotten = 0;
     sweep->begun_s = now_s;
     sweep->expired = expired;
     sweep->deleted = deleted;
@@ -312,8 +315,11 @@ int storage_sweep(struct storage *st, int64_t now_s, struct err *err)
     do {
         rc = sweep_round(&round, err);
     } while (rc == 0 && st->options.manual && st->sweep.next < __atomic_load_n(&st->series.ids, __ATOMIC_RELAXED));
-    if (rc < 0 || st->sweep.next >= __atomic_load_n(&st->series.ids, __ATOMIC_RELAXED))
+    if (rc < 0 || st->sweep.next >= __atomic_load_n(&st->series.ids, __ATOMIC_RELAXED)) {
         st->sweep.next = 0;
+        if (st->sweep.gaps)
+            __atomic_store_n(&st->series.forgotten, st->sweep.forgotten, __ATOMIC_RELAXED);
+    }
     free(round.candidate);
     return rc;
 }

@@ -28,10 +28,11 @@ enum { STORAGE_THREADS = 4 };
 
 /* Where the search for series without points stands: delete.c. */
 struct sweep {
-    uint32_t next;    /* the id to look at next; 0: none is under way */
-    bool gaps;        /* series were deleted since the sweep before: give their records' memory back */
-    int64_t begun_s;  /* the last one */
-    uint64_t expired; /* segments, and series deleted, when it began */
+    uint32_t next;      /* the id to look at next; 0: none is under way */
+    uint32_t forgotten; /* records whose memory it has given back */
+    bool gaps;          /* series were deleted since the sweep before: give their records' memory back */
+    int64_t begun_s;    /* the last one */
+    uint64_t expired;   /* segments, and series deleted, when it began */
     uint64_t deleted;
 };
 
@@ -44,7 +45,7 @@ struct storage {
     struct series_table series;
     struct name_tree *tree; /* names without tags */
     struct tag_index *tags; /* names with tags */
-    struct events *events; /* has locks of its own, with none of the above taken inside */
+    struct events *events;  /* has locks of its own, with none of the above taken inside */
     struct policies policies;
     struct policy_rules *rules; /* guarded by series.lock */
     char *schemas_path;         /* or NULL */

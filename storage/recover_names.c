@@ -323,5 +323,7 @@ int storage_recover_names(struct storage *st, uint64_t *created, struct err *err
     name_tree_bulk(st->tree, false);
     tag_index_bulk(st->tags, false);
     *created = feed.created;
+    if (st->series.ids > feed.created) /* no record of theirs was touched */
+        st->series.forgotten = st->series.ids - (uint32_t)feed.created;
     return rc;
 }

@@ -347,6 +347,7 @@ void series_reserve_ids(struct series_table *t, uint32_t id)
 
 uint64_t series_table_bytes(const struct series_table *t)
 {
-    return __atomic_load_n(&t->ids, __ATOMIC_RELAXED) * sizeof(struct series) +
-           __atomic_load_n(&t->table_bytes, __ATOMIC_RELAXED);
+    uint64_t records = __atomic_load_n(&t->ids, __ATOMIC_RELAXED) - __atomic_load_n(&t->forgotten, __ATOMIC_RELAXED);
+
+    return records * sizeof(struct series) + __atomic_load_n(&t->table_bytes, __ATOMIC_RELAXED);
 }

@@ -48,6 +48,7 @@ struct series_table {
     uint32_t ids;           /* atomic: ids below this are handed out (some may be gone) */
     uint64_t count;         /* atomic: live series */
     uint64_t limit;         /* the most there may be */
+    uint32_t forgotten;     /* atomic: absent ones among them whose records have no memory */
     uint64_t seed;
     struct series_log *log;
     pthread_mutex_t lock;                    /* creation: guards the log's end, .ids, and the shards' growth */

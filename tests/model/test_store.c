@@ -1,10 +1,12 @@
-/* The store against a plain array: random stores, overwrites, times in any order, window borders, flushes,
- * seals, merges, ticks of the clock, restarts and kills; whatever is read back must be what the array holds.
+/* The store against a plain array: random stores, overwrites, times in any order, window borders, deletes, flushes,
+ * seals, merges, ticks of the clock, restarts and kills; whatever is read back must be what the array holds. Now and
+ * then the clock goes so far on that nothing is left: then the series must go, too.
  *
  * A kill is a copy of the data directory taken while the store is open: what the page cache holds at that
  * instant is exactly what a process killed by SIGKILL leaves. */
 #include "storage/storage.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "tests/help/rng.h"
 #include "tests/help/tmpdir.h"
@@ -15,6 +17,8 @@
 #include <stdlib.h>
 
 enum { NAMES = 24, SLOTS = 2000 };
+
+enum { RETENTION_SLOTS = SLOTS + 500 };
 
 /* One policy, and a model over the SLOTS slots that end at .now_s. */
 struct world {
@@ -58,6 +62,19 @@ static void world_close(struct world *w)
     storage_close(w->st);
 }
 
+/* The clock stands at NOW_S, and there is nothing. */
+static void world_begin(struct world *w, int64_t now_s)
+{
+    w->now_s = now_s / w->step_s * w->step_s;
+    w->base_s = w->now_s - (SLOTS - 1) * w->step_s;
+    clock_fake_ns(w->now_s * 1000000000);
+    for (int i = 0; i < NAMES; i++) {
+        w->known[i] = false;
+        for (int s = 0; s < SLOTS; s++)
+            w->model[i][s] = NAN;
+    }
+}
+
 static void world_init(struct world *w, struct rng *rng)
 {
     static const int64_t steps[] = {1, 10, 60, 300};
@@ -69,13 +86,9 @@ static void world_init(struct world *w, struct rng *rng)
     snprintf(w->data, sizeof w->data, "%s/data0", w->dir.path);
     snprintf(w->schemas, sizeof w->schemas, "%s/schemas.conf", w->dir.path);
     int n = snprintf(text, sizeof text, "[all]\npattern = .*\nretentions = %llds:%llds\n", (long long)w->step_s,
-                     (long long)(w->step_s * (SLOTS + 500)));
+                     (long long)(w->step_s * RETENTION_SLOTS));
     must_ok(file_put(w->schemas, span_of(text, (size_t)n), &err), &err);
-    w->base_s = 1700000000 / w->step_s * w->step_s;
-    w->now_s = w->base_s + (SLOTS - 1) * w->step_s;
-    for (int i = 0; i < NAMES; i++)
-        for (int s = 0; s < SLOTS; s++)
-            w->model[i][s] = NAN;
+    world_begin(w, 1700000000);
     world_open(w);
 }
 
@@ -190,11 +203,53 @@ static void step_kill(struct world *w)
     world_open(w);
 }
 
+/* Delete one name, or a host. */
+static void step_delete(struct world *w, struct rng *rng)
+{
+    int first = (int)rng_below(rng, NAMES), last = first;
+    char text[64];
+    struct span pattern = name_of(first, text);
+    uint64_t deleted, expected = 0;
+    struct err err = {0};
+
+    if (rng_one_in(rng, 2)) {
+        first -= first % 3;
+        last = first + 2;
+        pattern = span_of(text, (size_t)sprintf(text, "servers.host%02d.**", first / 3));
+    }
+    must_ok(storage_delete(w->st, pattern, 0, &deleted, &err), &err);
+    for (int i = first; i <= last; i++) {
+        expected += w->known[i];
+        w->known[i] = false;
+        for (int s = 0; s < SLOTS; s++)
+            w->model[i][s] = NAN;
+    }
+    cr_assert_eq(deleted, expected);
+}
+
+/* All points get too old. */
+static void step_far(struct world *w)
+{
+    struct arena arena;
+    struct storage_stats stats;
+    struct err err = {0};
+
+    world_begin(w, w->now_s + 2 * RETENTION_SLOTS * w->step_s + 86400);
+    must_ok(storage_tick(w->st, w->now_s, &err), &err);
+    arena_init(&arena, 0, NULL);
+    storage_enter();
+    storage_stats(w->st, &arena, &stats);
+    storage_leave();
+    arena_release(&arena);
+    cr_assert_eq(stats.series, 0);
+    cr_assert_eq(stats.segments, 0);
+}
+
 static void one_random_step(struct world *w, struct rng *rng)
 {
     struct err err = {0};
 
-    switch (rng_below(rng, 40)) {
+    switch (rng_below(rng, 42)) {
     case 0:
         must_ok(storage_seal_all(w->st, &err), &err);
         break;
@@ -219,6 +274,14 @@ static void one_random_step(struct world *w, struct rng *rng)
         /* The clock goes on, but nothing gets too old for the retention. */
         if (w->now_s < w->base_s + (SLOTS + 400) * w->step_s)
             w->now_s += rng_between(rng, 1, 20 * w->step_s);
+        clock_fake_ns(w->now_s * 1000000000);
+        break;
+    case 8:
+        step_delete(w, rng);
+        break;
+    case 9:
+        if (rng_one_in(rng, 4))
+            step_far(w);
         break;
     default:
         if (rng_one_in(rng, 3))
@@ -245,5 +308,6 @@ Test(store, agrees_with_a_plain_array, .timeout = 300)
         tmpdir_release(&w->dir);
         free(w);
     }
+    clock_real();
     storage_thread_end();
 }
