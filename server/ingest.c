@@ -37,11 +37,14 @@
 
 enum {
     READ_MAX = 256 << 10,
-    REST_MIN = 256,         /* first size of a connection's unfinished line ... */
-    REST_KEPT = 1024,       /* ... and what it may keep when it is finished */
-    ACCEPTS_AT_ONCE = 16,   /* before the connections that are open get their turn */
-    PAUSE_MS = 100,         /* between two tries to accept */
-    DRAIN_NS = 1000000000,  /* how long stopping may go on reading */
+    REST_MIN = 256,       /* first size of a connection's unfinished line ... */
+    REST_KEPT = 1024,     /* ... and what it may keep when it is finished */
+    ACCEPTS_AT_ONCE = 16, /* before the connections that are open get their turn */
+    PAUSE_MS = 100,       /* between two tries to accept */
+    DRAIN_MS = 2000,      /* how long stopping may go on reading ... */
+    QUIET_MS = 50,        /* ... from senders that are never quiet for so long */
+    QUIET_LOOK_MS = 10,
+    MS_NS = 1000000,
     WORKERS_AUTO_MAX = 4,   /* more than that the store does not need: 10 M series fit one thread */
     CONN_MAGIC = 0x636f6e6e /* "conn" */
 };
@@ -88,6 +91,7 @@ struct ingest {
     char udp_text[LISTEN_TEXT_MAX];
     _Atomic bool stopping;
     _Alignas(INGEST_CACHE_LINE) _Atomic unsigned open; /* connections of all workers */
+    _Atomic unsigned handing;                          /* workers that are just handing one over */
     _Alignas(INGEST_CACHE_LINE) struct ingest_counts udp_counts;
 };
 
@@ -331,18 +335,31 @@ static struct worker *least_busy(struct worker *w)
     return best;
 }
 
-/* Give FD to the worker with the fewest connections. */
+/* Put FD into the inbox of TO. False when that is full. */
+static bool send_mail(struct worker *to, int fd)
+{
+    atomic_fetch_add_explicit(&to->open, 1, memory_order_relaxed);
+    if (write(to->inbox[1], &fd, sizeof(fd)) == sizeof(fd))
+        return true;
+    atomic_fetch_sub_explicit(&to->open, 1, memory_order_relaxed);
+    return false;
+}
+
+/* Give FD to the worker with the fewest connections; when stopping, to oneself: others may have looked into their
+ * inboxes for the last time, which they do when `handing` is 0 after `stopping`. */
 static void hand_over(struct worker *w, int fd)
 {
-    struct worker *to = atomic_load(&w->in->stopping) ? w : least_busy(w);
+    struct ingest *in = w->in;
+    struct worker *to;
+    bool sent;
 
-    atomic_fetch_add_explicit(&to->open, 1, memory_order_relaxed);
-    if (to != w && write(to->inbox[1], &fd, sizeof(fd)) == sizeof(fd))
+    atomic_fetch_add(&in->handing, 1);
+    to = atomic_load(&in->stopping) ? w : least_busy(w);
+    sent = to != w && send_mail(to, fd);
+    atomic_fetch_sub(&in->handing, 1);
+    if (sent)
         return;
-    if (to != w) { /* its inbox is full */
-        atomic_fetch_sub_explicit(&to->open, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&w->open, 1, memory_order_relaxed);
-    }
+    atomic_fetch_add_explicit(&w->open, 1, memory_order_relaxed);
     conn_open(w, fd);
 }
 
@@ -402,32 +419,38 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         event_base_loopbreak(w->base);
 }
 
-/* Read once from every connection. Whether any of them had something. */
-static bool read_all_once(struct worker *w)
+/* Serve the connections until all have been quiet for QUIET_MS. The first EAGAIN is not the end: the kernel keeps
+ * what a sender on this machine has written on the sender's side, and moves it over as room is made here. */
+static void read_until_quiet(struct worker *w, int64_t until)
 {
-    bool any = false;
+    static const struct timeval look = {.tv_usec = QUIET_LOOK_MS * 1000};
+    int64_t now = clock_mono_ns(), quiet_since = now;
+    uint64_t seen = 0;
 
-    for (struct conn *next, *c = w->conns; c != NULL; c = next) {
-        enum conn_state state = conn_read(c);
+    while (w->conns != NULL && now < until && now - quiet_since < (int64_t)QUIET_MS * MS_NS) {
+        uint64_t bytes;
 
-        next = c->next;
-        any |= state == CONN_MORE;
-        if (state == CONN_DONE)
-            conn_close(c);
+        event_base_loopexit(w->base, &look);
+        event_base_dispatch(w->base);
+        now = clock_mono_ns();
+        bytes = atomic_load_explicit(&w->counts.bytes, memory_order_relaxed);
+        if (bytes != seen)
+            quiet_since = now;
+        seen = bytes;
     }
-    return any;
 }
 
-/* What has arrived is stored, also from connections that the kernel has completed and nobody accepted yet. */
+/* What has been sent is stored, also by connections that the kernel has completed and nobody accepted yet. */
 static void drain(struct worker *w)
 {
-    int64_t until = clock_mono_ns() + DRAIN_NS;
+    int64_t until = clock_mono_ns() + (int64_t)DRAIN_MS * MS_NS;
 
+    while (atomic_load(&w->in->handing) != 0)
+        sched_yield();
     take_mail(w);
     while (accept_one(w) && clock_mono_ns() < until) {
     }
-    while (read_all_once(w) && clock_mono_ns() < until) {
-    }
+    read_until_quiet(w, until);
     while (w->conns != NULL)
         conn_close(w->conns);
 }

@@ -4,11 +4,14 @@ At the end of each test sent = stored + refused, exactly."""
 
 import os
 import random
+import signal
 import socket
 import threading
 
 import harness
 from harness import Server, check, equal, until
+
+SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; Python has no name for it
 
 
 def accounted(server, lines):
@@ -121,6 +124,25 @@ def test_a_stop_in_the_middle_loses_nothing_that_was_taken():
             check(values, "nothing of stream%d" % n)
             top = max(values)
             check(top >= 60000 or set(values) == set(range(top + 1)), "stream%d has holes below %d" % (n, top))
+
+
+def test_a_stop_stores_what_still_waits_in_the_sender():
+    """What send() has taken is stored, also when most of it waits in the sender's socket as the order comes. A pace makes
+    the kernel move it over bit by bit."""
+    count, connections = 10000, 3
+    with Server({"carbon-workers": 2}) as server:
+        senders = [socket.socket() for _ in range(connections)]
+        for n, c in enumerate(senders):
+            c.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)  # the first ten segments go without a pace
+            c.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 2 << 20)
+            c.connect(server.address("carbon"))
+            c.sendall(b"".join(b"slow%d.m%d 1 %d\n" % (n, i % 500, server.now - 60 * (i // 500)) for i in range(count)))
+        server.signal(signal.SIGTERM)
+        equal(server.wait_end(), 0, "exit status")
+        server.restart()
+        for n in range(connections):
+            found = server.render("slow%d.*" % n, from_=server.now - 3600, until=server.now)
+            equal(sum(v is not None for one in found for v, _ in one["datapoints"]), count, "points of sender %d" % n)
 
 
 def test_the_log_names_who_sent_a_bad_line():
