@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+struct common;
+
 enum node_kind {
     NODE_PATH,     /* text: the path expression, escapes resolved */
     NODE_CALL,     /* text: the call as written (what seriesByTag is named by) */
@@ -36,9 +38,11 @@ struct node {
     size_t args_count;
     struct node_kwarg *kwargs;
     size_t kwargs_count;
-    int64_t integer; /* NODE_INTEGER, NODE_BOOLEAN */
-    double real;     /* NODE_FLOAT, NODE_INTEGER */
-    int depth;       /* of the tree below; bounded by the parser, so that recursion over the tree is, too */
+    int64_t integer;       /* NODE_INTEGER, NODE_BOOLEAN */
+    double real;           /* NODE_FLOAT, NODE_INTEGER */
+    uint32_t number;       /* equal expressions of a request have the same (common.c) */
+    struct common *common; /* of a call that the request has more than once, else NULL (common.h) */
+    int depth;             /* of the tree below; bounded by the parser, so that recursion over the tree is, too */
 };
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "query/common.h"
+#include "query/explain.h"
 #include "query/fetch.h"
 #include "query/fn.h"
 #include "query/parse.h"
@@ -487,27 +489,47 @@ static int eval_path(struct eval *ev, struct context *ctx, const struct node *no
     return fetch_path(ev, ctx, path, &out->list);
 }
 
+static int eval_common_call(struct eval *ev, struct context *ctx, const struct node *node, const struct variables *vars,
+                            struct explain_step *step, struct value *out)
+{
+    struct context before = *ctx;
+    bool known = common_get(ev, ctx, node, out);
+    int rc = known ? 0 : eval_call(ev, ctx, node, vars, out);
+
+    if (rc == 0 && !known)
+        common_put(ev, &before, node, out);
+    if (step != NULL)
+        step->reused = known;
+    out->at = node->at;
+    return rc;
+}
+
 int eval_node(struct eval *ev, struct context *ctx, const struct node *node, const struct variables *vars,
               struct value *out)
 {
+    struct explain_step *step = explain_begin(ev, ctx, node);
     int rc = 0;
 
     switch (node->kind) {
     case NODE_PATH:
-        return eval_path(ev, ctx, node, vars, out);
+        rc = eval_path(ev, ctx, node, vars, out);
+        break;
     case NODE_CALL:
-        rc = eval_call(ev, ctx, node, vars, out);
-        out->at = node->at;
-        return rc;
+        rc = eval_common_call(ev, ctx, node, vars, step, out);
+        break;
     case NODE_TEMPLATE:
-        return eval_template(ev, ctx, node, out);
+        rc = eval_template(ev, ctx, node, out);
+        break;
     default:
         *out = scalar_value(node);
-        return 0;
+        break;
     }
+    if (rc == 0)
+        explain_end(ev, step, out);
+    return rc;
 }
 
-static bool is_blank(struct span s)
+bool eval_is_blank(struct span s)
 {
     return stripped(s).len == 0;
 }
@@ -525,18 +547,24 @@ int eval_target(struct eval *ev, struct context *ctx, struct span target, enum e
                 struct series_list *list)
 {
     struct parse_result parsed;
-    struct value value = {0};
-    size_t before = list->count;
     int rc;
 
-    if (is_blank(target))
+    if (eval_is_blank(target))
         return 0;
     rc = parse_target(target, ev->arena, &parsed, ev->err);
-    if (rc == 0)
-        rc = eval_node(ev, ctx, parsed.root, NULL, &value);
+    return rc < 0 ? rc : eval_parsed(ev, ctx, &parsed, whole, list);
+}
+
+int eval_parsed(struct eval *ev, struct context *ctx, const struct parse_result *parsed, enum eval_whole whole,
+                struct series_list *list)
+{
+    struct value value = {0};
+    size_t before = list->count;
+    int rc = eval_node(ev, ctx, parsed->root, NULL, &value);
+
     if (rc == 0)
         rc = add_result(ev, &value, list);
-    if (rc == 0 && parsed.rest && whole == EVAL_WHOLE && list->count == before)
-        rc = err_set(ev->err, ERR_INPUT, "the target does not parse: %.*s", SPAN_ARG(parsed.wrong));
+    if (rc == 0 && parsed->rest && whole == EVAL_WHOLE && list->count == before)
+        rc = err_set(ev->err, ERR_INPUT, "the target does not parse: %.*s", SPAN_ARG(parsed->wrong));
     return rc;
 }

@@ -35,6 +35,9 @@ struct variables {
 };
 
 struct fetched;
+struct fetched_times;
+struct explain;
+struct parse_result;
 
 struct eval {
     struct arena *arena;
@@ -46,6 +49,8 @@ struct eval {
     int64_t wall_s;                       /* the wall clock's */
     const struct params *template_params; /* template[x]=...; keys already cut down to x */
     struct fetched *fetched;
+    struct fetched_times *fetched_times;
+    struct explain *explain; /* NULL: nobody asks */
     size_t series_fetched;
     size_t points_fetched;
     struct err *err;
@@ -65,6 +70,13 @@ enum eval_whole {
 /* The same for target text: what a user gave, or what a function such as aliasQuery has made. Series
  * are added to LIST. A blank target adds none. */
 int eval_target(struct eval *ev, struct context *ctx, struct span target, enum eval_whole whole,
+                struct series_list *list);
+
+/* Whether S is nothing but blanks. */
+bool eval_is_blank(struct span s);
+
+/* The same for a target that was parsed already. */
+int eval_parsed(struct eval *ev, struct context *ctx, const struct parse_result *parsed, enum eval_whole whole,
                 struct series_list *list);
 
 /* ERR_CANCELLED when the deadline has passed or the client has left. */

@@ -1,3 +1,6 @@
+/* A pattern is searched once in a request, and its series fetched once for each range. When a second pattern is
+ * fetched in a range, what both match is not fetched again: from then on the series of that range are looked up in
+ * a hash table of their ids. */
 #include "query/fetch.h"
 
 /* The points of one pattern's series in one range. */
@@ -15,6 +18,87 @@ struct fetched {
     struct fetched_range *ranges;
     struct fetched *next;
 };
+
+/* All that was fetched in one range. */
+struct fetched_times {
+    int64_t from_s;
+    int64_t until_s;
+    const struct fetched *first; /* the first pattern; in the table only when there is a second */
+    const struct fetched_range *first_range;
+    struct known_series {
+        uint32_t id;
+        const struct source_points *points; /* NULL: a free slot */
+    } * slots;
+    size_t slots_count; /* 0: no table yet */
+    size_t count;
+    struct fetched_times *next;
+};
+
+static struct known_series *known_slot(const struct fetched_times *t, uint32_t id)
+{
+    size_t at = id * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (t->slots_count - 1);
+
+    while (t->slots[at].points != NULL && t->slots[at].id != id)
+        at = (at + 1) & (t->slots_count - 1);
+    return &t->slots[at];
+}
+
+static void known_reserve(struct arena *arena, struct fetched_times *t, size_t more)
+{
+    struct fetched_times old = *t;
+
+    if ((t->count + more) * 2 <= t->slots_count)
+        return;
+    if (t->slots_count == 0)
+        t->slots_count = 64;
+    while (t->slots_count < (t->count + more) * 2)
+        t->slots_count *= 2;
+    t->slots = ARENA_ARRAY(arena, struct known_series, t->slots_count);
+    for (size_t i = 0; i < old.slots_count; i++) {
+        if (old.slots[i].points != NULL)
+            *known_slot(t, old.slots[i].id) = old.slots[i];
+    }
+}
+
+static void known_add(struct arena *arena, struct fetched_times *t, const struct fetched *f,
+                      const struct fetched_range *range)
+{
+    known_reserve(arena, t, f->count);
+    for (size_t i = 0; i < f->count; i++) {
+        struct known_series *slot = known_slot(t, f->series[i].id);
+
+        t->count += slot->points == NULL;
+        *slot = (struct known_series){f->series[i].id, &range->points[i]};
+    }
+}
+
+/* Remember that F was fetched in RANGE. */
+static void times_add(struct arena *arena, struct fetched_times *t, const struct fetched *f,
+                      const struct fetched_range *range)
+{
+    if (t->first == NULL) {
+        t->first = f;
+        t->first_range = range;
+        return;
+    }
+    known_add(arena, t, f, range);
+}
+
+static struct fetched_times *times_of(struct eval *ev, const struct fetched_range *range)
+{
+    struct fetched_times *t = ev->fetched_times;
+
+    while (t != NULL && (t->from_s != range->from_s || t->until_s != range->until_s))
+        t = t->next;
+    if (t == NULL) {
+        t = ARENA_NEW(ev->arena, struct fetched_times);
+        *t = (struct fetched_times){.from_s = range->from_s, .until_s = range->until_s, .next = ev->fetched_times};
+        ev->fetched_times = t;
+    } else if (t->slots_count == 0) {
+        known_add(ev->arena, t, t->first, t->first_range);
+    }
+    return t;
+}
 
 static struct fetched *find_known(const struct eval *ev, struct span pattern)
 {
@@ -59,11 +143,18 @@ static int search(struct eval *ev, struct span pattern, const struct span *exprs
     return 0;
 }
 
-static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, struct fetched_range *range)
+static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, const struct fetched_times *times,
+                     struct fetched_range *range)
 {
     const struct source *src = ev->source;
-    int rc = eval_check(ev);
+    const struct source_points *known = times->slots_count == 0 ? NULL : known_slot(times, f->series[i].id)->points;
+    int rc;
 
+    if (known != NULL) {
+        range->points[i] = *known;
+        return 0;
+    }
+    rc = eval_check(ev);
     if (rc == 0)
         rc = src->fetch(src->ctx, &f->series[i], range->from_s, range->until_s, ev->now_s, ev->arena, &range->points[i],
                         ev->err);
@@ -81,6 +172,7 @@ static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, struct 
 static int fetch_range(struct eval *ev, const struct context *ctx, struct fetched *f, struct fetched_range **out)
 {
     struct fetched_range *range = f->ranges;
+    struct fetched_times *times;
 
     while (range != NULL && (range->from_s != ctx->from_s || range->until_s != ctx->until_s))
         range = range->next;
@@ -91,12 +183,14 @@ static int fetch_range(struct eval *ev, const struct context *ctx, struct fetche
     range->from_s = ctx->from_s;
     range->until_s = ctx->until_s;
     range->points = ARENA_ARRAY(ev->arena, struct source_points, f->count);
+    times = times_of(ev, range);
     for (size_t i = 0; i < f->count; i++) {
-        int rc = fetch_one(ev, f, i, range);
+        int rc = fetch_one(ev, f, i, times, range);
 
         if (rc < 0)
             return rc;
     }
+    times_add(ev->arena, times, f, range);
     range->next = f->ranges;
     f->ranges = range;
     *out = range;

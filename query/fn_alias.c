@@ -386,6 +386,7 @@ static const struct fn_def aliases[] = {
      .kind = FN_ANY,
      .run = alias_by_node},
     {.name = "aliasQuery",
+     .impure = true,
      .group = "Alias",
      .params = {FN_SERIES("seriesList"), FN_PARAM("search", FN_TYPE_STRING), FN_PARAM("replace", FN_TYPE_STRING),
                 FN_PARAM("newName", FN_TYPE_STRING)},

@@ -311,6 +311,7 @@ static const struct fn_def filters[] = {
      .kind = FN_ANY,
      .run = remove_between_percentile},
     {.name = "useSeriesAbove",
+     .impure = true,
      .group = "Filter Series",
      .params = {FN_SERIES("seriesList"), FN_PARAM("value", FN_TYPE_FLOAT), FN_PARAM("search", FN_TYPE_STRING),
                 FN_PARAM("replace", FN_TYPE_STRING)},

@@ -244,6 +244,7 @@ static const struct fn_def graphs[] = {
      .kind = FN_ANY,
      .run = second_y_axis},
     {.name = "stacked",
+     .impure = true,
      .group = "Graph",
      .params = {FN_SERIES("seriesList"), {.name = "stack", .type = FN_TYPE_STRING, .also = "stackName"}},
      .brief = "Adds each series on top of those before it, in all targets of the request.",

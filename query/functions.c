@@ -238,7 +238,10 @@ void functions_json_one(const struct fn_def *def, struct buf *out)
     add_signature(def, out);
     buf_add_str(out, ",\"description\":");
     buf_add_json(out, span_str(def->brief));
-    buf_addf(out, ",\"module\":\"graphite.render.functions\",\"group\":\"%s\",\"params\":[", def->group);
+    buf_addf(out, ",\"module\":\"graphite.render.functions\",\"group\":\"%s\"", def->group);
+    if (def->extension != NULL)
+        buf_addf(out, ",\"extension\":\"%s\"", def->extension);
+    buf_add_str(out, ",\"params\":[");
     for (size_t i = 0; def->params[i].name != NULL; i++) {
         if (i > 0)
             buf_add_char(out, ',');

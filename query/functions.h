@@ -79,6 +79,12 @@ struct fn_def {
     /* FN_ANY */
     int (*run)(struct fn_call *call, struct value *out);
 
+    /* The result hangs on more than arguments and context, or the call changes the context. */
+    bool impure;
+
+    /* Whose function this is when graphite-web does not have it ("carbonapi"), else NULL. */
+    const char *extension;
+
     /* What looks at another time range than the request's says which: changes CTX. The first argument
      * is then evaluated in that range and handed to .run as call->again. */
     int (*range)(struct fn_call *call, struct context *ctx);

@@ -61,9 +61,11 @@ static int read_points(const struct params *params, struct render_options *out, 
 {
     const struct span *max = params_get(params, "maxDataPoints");
     const struct span *pretty = params_get(params, "pretty");
+    const struct span *explain = params_get(params, "explain");
     int64_t value = 0;
 
     out->no_null_points = params_get(params, "noNullPoints") != NULL;
+    out->explain = explain != NULL && span_eq(*explain, SPAN_LIT("1"));
     out->pretty = pretty != NULL && pretty->len > 0;
     if (max == NULL || !all_digits(*max))
         return 0;

@@ -18,6 +18,7 @@ struct render_options {
     bool has_max_points;
     uint64_t max_points;
     bool no_null_points;
+    bool explain; /* the plan is wanted, not the data */
     bool pretty;
     const struct tz *tz;
     int64_t now_s;

@@ -69,7 +69,9 @@ static bool is_symbol(char c)
 
 static bool is_path(char c)
 {
-    return c > ' ' && c < 127 && !is_symbol(c);
+    unsigned char byte = (unsigned char)c;
+
+    return byte > ' ' && byte != 127 && !is_symbol(c); /* UTF-8, too */
 }
 
 static char peek(const struct parser *p, size_t at)

@@ -4,9 +4,12 @@
  * (base/arena.h), and the answer says so. */
 #include "query/query.h"
 
+#include "query/common.h"
 #include "query/eval.h"
+#include "query/explain.h"
 #include "query/format.h"
 #include "query/options.h"
+#include "query/parse.h"
 
 #include <stdio.h>
 
@@ -32,35 +35,64 @@ struct render {
     struct err err;
 };
 
-static int evaluate(struct render *r, struct series_list *list)
+/* A target that was refused is shown with the reason. */
+static int with_target(struct err *err, int rc, struct span target)
+{
+    char text[sizeof(err->text)];
+
+    if (rc != ERR_INPUT)
+        return rc;
+    snprintf(text, sizeof(text), "Invalid parameters (%.250s); targets: \"%.*s\"", err->text,
+             (int)(target.len < 180 ? target.len : 180), target.ptr);
+    memcpy(err->text, text, sizeof(text));
+    return rc;
+}
+
+/* Targets that are not blank, and their trees. */
+struct parsed_targets {
+    struct span *texts;
+    struct parse_result *results;
+    struct node **roots;
+    size_t count;
+};
+
+static int parse_targets(struct render *r, struct parsed_targets *out)
 {
     const struct render_options *o = &r->options;
-    struct eval ev = {.arena = &r->arena,
-                      .source = r->source,
-                      .limits = r->limits,
-                      .control = r->control,
-                      .tz = o->tz,
-                      .now_s = o->now_s,
-                      .wall_s = r->wall_s,
-                      .template_params = &o->template_params,
-                      .err = &r->err};
-    struct context ctx = {.from_s = o->from_s, .until_s = o->until_s, .x_files_factor = o->x_files_factor};
-    int rc = 0;
 
     if (o->targets_count > r->limits->targets_max)
         return err_set(&r->err, ERR_LIMIT, "the request has more than %zu targets", r->limits->targets_max);
-    for (size_t i = 0; rc == 0 && i < o->targets_count; i++) {
-        rc = eval_target(&ev, &ctx, o->targets[i], EVAL_WHOLE, list);
-        if (rc == ERR_INPUT) {
-            struct span target = o->targets[i];
-            char text[sizeof(r->err.text)];
+    out->texts = ARENA_ARRAY(&r->arena, struct span, o->targets_count);
+    out->results = ARENA_ARRAY(&r->arena, struct parse_result, o->targets_count);
+    out->roots = ARENA_ARRAY(&r->arena, struct node *, o->targets_count);
+    for (size_t i = 0; i < o->targets_count; i++) {
+        struct parse_result *parsed = &out->results[out->count];
+        int rc = eval_is_blank(o->targets[i]) ? 1 : parse_target(o->targets[i], &r->arena, parsed, &r->err);
 
-            snprintf(text, sizeof(text), "Invalid parameters (%.250s); targets: \"%.*s\"", r->err.text,
-                     (int)(target.len < 180 ? target.len : 180), target.ptr);
-            memcpy(r->err.text, text, sizeof(text));
-        }
+        if (rc < 0)
+            return with_target(&r->err, rc, o->targets[i]);
+        if (rc > 0)
+            continue;
+        out->texts[out->count] = o->targets[i];
+        out->roots[out->count++] = parsed->root;
     }
-    return rc;
+    common_find(out->roots, out->count, &r->arena);
+    return 0;
+}
+
+/* Evaluate all targets, in order. */
+static int evaluate(struct render *r, struct eval *ev, const struct parsed_targets *targets, struct series_list *list)
+{
+    const struct render_options *o = &r->options;
+    struct context ctx = {.from_s = o->from_s, .until_s = o->until_s, .x_files_factor = o->x_files_factor};
+
+    for (size_t i = 0; i < targets->count; i++) {
+        int rc = eval_parsed(ev, &ctx, &targets->results[i], EVAL_WHOLE, list);
+
+        if (rc < 0)
+            return with_target(&r->err, rc, targets->texts[i]);
+    }
+    return 0;
 }
 
 static int write_answer(struct render *r, const struct format *format, const struct series_list *list,
@@ -83,9 +115,47 @@ static int write_answer(struct render *r, const struct format *format, const str
     return rc;
 }
 
+/* The steps instead of the data. */
+static int write_plan(struct render *r, struct eval *ev, const struct parsed_targets *targets,
+                      struct query_reply *reply)
+{
+    explain_json(ev, targets->texts, &reply->body);
+    reply->status = 200;
+    reply->content_type = "application/json";
+    return reply->body.failed
+               ? err_set(&r->err, ERR_LIMIT, "the plan is larger than %zu bytes", r->limits->output_bytes)
+               : 0;
+}
+
+static int run_targets(struct render *r, const struct format *format, struct query_reply *reply)
+{
+    struct eval ev = {.arena = &r->arena,
+                      .source = r->source,
+                      .limits = r->limits,
+                      .control = r->control,
+                      .tz = r->options.tz,
+                      .now_s = r->options.now_s,
+                      .wall_s = r->wall_s,
+                      .template_params = &r->options.template_params,
+                      .err = &r->err};
+    struct parsed_targets targets = {0};
+    struct series_list list = {0};
+    struct explain explain;
+    int rc = parse_targets(r, &targets);
+
+    if (r->options.explain) {
+        explain_init(&explain);
+        ev.explain = &explain;
+    }
+    if (rc == 0)
+        rc = evaluate(r, &ev, &targets, &list);
+    if (rc < 0)
+        return rc;
+    return r->options.explain ? write_plan(r, &ev, &targets, reply) : write_answer(r, format, &list, reply);
+}
+
 static int render(struct render *r, struct query_reply *reply)
 {
-    struct series_list list = {0};
     const struct format *format;
     int rc = render_options_parse(r->params, r->wall_s, &r->arena, &r->options, &r->err);
 
@@ -94,11 +164,10 @@ static int render(struct render *r, struct query_reply *reply)
         return rc;
     }
     format = format_find(r->options.format);
-    if (format == NULL)
+    if (format == NULL && !r->options.explain)
         return err_set(&r->err, ERR_INPUT, "Invalid parameters: format must be one of %.*s",
                        SPAN_ARG(format_names(&r->arena)));
-    rc = evaluate(r, &list);
-    return rc < 0 ? rc : write_answer(r, format, &list, reply);
+    return run_targets(r, format, reply);
 }
 
 static int status_of(int code)

@@ -58,6 +58,19 @@ int series_points(struct arena *arena, const struct series *s, const double **po
 
 /* ---- tags ---- */
 
+struct tags *tags_copy(struct arena *arena, const struct tags *tags)
+{
+    struct tags *copy = ARENA_NEW(arena, struct tags);
+
+    *copy = *tags;
+    copy->twin = NULL;
+    copy->cap = tags->count;
+    copy->items = ARENA_ARRAY(arena, struct tag, tags->count);
+    if (tags->count > 0)
+        memcpy(copy->items, tags->items, tags->count * sizeof(*tags->items));
+    return copy;
+}
+
 void tags_set(struct arena *arena, struct tags *tags, struct span key, struct span value)
 {
     for (size_t i = 0; i < tags->count; i++) {

@@ -26,6 +26,7 @@ struct tags {
     struct tag *items; /* in order of insertion */
     size_t count;
     size_t cap;
+    struct tags *twin; /* while a list of series is copied (common.c), else NULL */
 };
 
 /* How a graph draws the series; only images look at this. */
@@ -91,6 +92,9 @@ struct tags *series_tags(struct arena *arena, const struct series *s);
 /* Tags of their own for S, read from NAME whether it looks like a function's or not. False when NAME is
  * not of the form "m;a=1;b=2". */
 bool series_parse_tags(struct arena *arena, struct series *s, struct span name);
+
+/* Tags of their own, equal to TAGS. */
+struct tags *tags_copy(struct arena *arena, const struct tags *tags);
 
 /* Set KEY to VALUE; both must live as long as the arena. */
 void tags_set(struct arena *arena, struct tags *tags, struct span key, struct span value);

@@ -118,6 +118,54 @@ Test(query, a_pattern_is_fetched_once_for_each_range)
     cr_expect_eq(store.fetches, 4);
 }
 
+Test(query, a_series_of_two_patterns_is_fetched_once)
+{
+    render("target=a.x&target=a.*&target=a.y&target=*.x&format=raw", 3);
+    cr_expect_eq(store.fetches, 2);
+}
+
+Test(query, equal_expressions_are_evaluated_once)
+{
+    struct span body;
+
+    render("target=alias(scale(a.x,2),\"u\")&target=scale( a.x, 2 )&target=scale(a.x,3)&format=raw", 1);
+    answers(200, "u,60000,60060,60|2.0\n"
+                 "scale(a.x,2),60000,60060,60|2.0\n"
+                 "scale(a.x,3),60000,60060,60|3.0\n");
+    render("target=scale(a.x,2)&target=a.x|scale(2)&target=template(scale($v,2),v=\"a.y\")&explain=1", 3);
+    body = buf_span(&reply.body);
+    cr_expect_eq(reply.status, 200);
+    cr_expect_not_null(memmem(body.ptr, body.len, "\"reused\":true,\"arguments\":[]", 29));
+}
+
+Test(query, what_changes_the_context_is_never_reused)
+{
+    render("target=stacked(a.x,\"s\")&target=stacked(a.x,\"s\")&format=raw", 1);
+    answers(200, "a.x,60000,60060,60|1.0\na.x,60000,60060,60|2.0\n");
+}
+
+Test(query, explain_tells_series_and_points_of_each_node)
+{
+    json_error_t error;
+    json_t *json, *plan, *path;
+
+    render("target=&target=movingAverage(sumSeries(a.*),2)&explain=1", 3);
+    cr_assert_eq(reply.status, 200);
+    cr_expect_str_eq(reply.content_type, "application/json");
+    json = json_loadb(reply.body.ptr, reply.body.len, 0, &error);
+    cr_assert_not_null(json, "%s", error.text);
+    cr_expect_eq(json_integer_value(json_object_get(json_object_get(json, "fetched"), "points")), 2 * (3 + 5));
+    plan = json_object_get(json_array_get(json_object_get(json, "targets"), 0), "plan");
+    cr_expect_str_eq(json_string_value(json_object_get(plan, "function")), "movingAverage");
+    cr_expect_eq(json_integer_value(json_object_get(plan, "points")), 3);
+    cr_expect_eq(json_array_size(json_object_get(plan, "arguments")), 2); /* once in the range before, too */
+    path = json_array_get(json_object_get(json_array_get(json_object_get(plan, "arguments"), 0), "arguments"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(path, "path")), "a.*");
+    cr_expect_eq(json_integer_value(json_object_get(path, "series")), 2);
+    cr_expect_eq(json_integer_value(json_object_get(path, "points")), 6);
+    json_decref(json);
+}
+
 static void fails(int status, const char *text)
 {
     struct span body = buf_span(&reply.body);
