@@ -217,16 +217,12 @@ void answer_get_data(struct call *call)
 {
     struct storage_events_query query = {0};
     struct storage_event *events;
-    struct err err = {0};
     size_t count;
 
     if (!get_time(call, "from", 0, &query.from_s) || !get_time(call, "until", clock_now_s(), &query.until_s))
         return;
     get_wanted_tags(call, &query);
-    if (storage_events_find(call->routes->st, &query, call->arena, &events, &count, &err) < 0) {
-        reply_error_json(call, 500, "%s", err.text);
-        return;
-    }
+    storage_events_find(call->routes->st, &query, call->arena, &events, &count);
     if (!reply_json_begin(call))
         return;
     buf_add_char(&call->reply->body, '[');
@@ -252,7 +248,7 @@ void answer_event(struct call *call)
     int64_t id;
 
     if (!number_parse_i64(call->rest, &id) || id < 0 || id > UINT32_MAX ||
-        !storage_event_get(call->routes->st, (uint32_t)id, &event)) {
+        !storage_event_get(call->routes->st, (uint32_t)id, call->arena, &event)) {
         reply_error_json(call, 404, "Event matching query does not exist");
         return;
     }

@@ -5,16 +5,19 @@
 
 #include "base/buf.h"
 #include "base/crc32c.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/must.h"
 #include "storage/format.h"
 
 #include <stdlib.h>
 
+enum { FAULT_PAGE = 4096 }; /* at least so much is lost with an unreadable block */
+
 struct event_log {
     struct file *file;
     const char *map;   /* EVENT_LOG_MAX bytes; [0, end) may be touched */
-    uint64_t end;      /* where the next record goes; atomic: written by the appender, read by sync */
+    uint64_t end;      /* where the next record goes; atomic: written by the appender */
     uint64_t synced;   /* how far the device has it; of the syncing thread */
     uint32_t id_next;  /* above all ids there are; of the appender */
     bool torn;         /* something may lie behind the end */
@@ -30,27 +33,42 @@ uint64_t event_log_record_bytes(const struct storage_event *event)
     return (len + 7) & ~(uint64_t)7;
 }
 
-/* Whether the ROOM bytes at HEAD begin with a whole record. The lengths must agree before the sum is tried, so
- * that stepping over damage takes linear time. */
-static bool record_is_valid(const struct event_record *head, uint64_t room)
+/* Whether HEAD's lengths agree with each other and with the ROOM bytes there are. */
+static bool head_is_valid(const struct event_record *head, uint64_t room)
 {
     uint64_t texts = (uint64_t)head->what + head->tags + head->data;
 
     return head->bytes <= room && head->what <= STORAGE_EVENT_WHAT_MAX && head->tags <= STORAGE_EVENT_TAGS_MAX &&
-           head->data <= STORAGE_EVENT_DATA_MAX && head->bytes == ((sizeof *head + texts + 7) & ~(uint64_t)7) &&
-           head->crc == crc32c((const char *)head + sizeof head->crc, head->bytes - sizeof head->crc);
+           head->data <= STORAGE_EVENT_DATA_MAX && head->bytes == ((sizeof *head + texts + 7) & ~(uint64_t)7);
 }
 
-struct storage_event event_log_at(const struct event_log *log, uint32_t at)
+/* The event that HEAD begins; its texts are TEXT. */
+static struct storage_event record_event(const struct event_record *head, const char *text)
 {
-    const struct event_record *head = (const void *)(log->map + (uint64_t)at * 8);
-    const char *text = (const char *)(head + 1);
-
     return (struct storage_event){.id = head->id,
                                   .when_s = head->when_s,
                                   .what = span_of(text, head->what),
                                   .tags = span_of(text + head->what, head->tags),
                                   .data = span_of(text + head->what + head->tags, head->data)};
+}
+
+bool event_log_read(const struct event_log *log, uint32_t at, void (*use)(void *ctx, const struct storage_event *event),
+                    void *ctx)
+{
+    const char *record = log->map + (uint64_t)at * 8;
+    struct event_record head;
+    struct fault fault;
+
+    if (FAULT_CAUGHT(&fault, log->map, EVENT_LOG_MAX))
+        return false;
+    memcpy(&head, record, sizeof head); /* once: the file may be changed by a stranger meanwhile */
+    bool valid = head_is_valid(&head, event_log_bytes(log) - (uint64_t)at * 8);
+    if (valid) {
+        struct storage_event event = record_event(&head, record + sizeof head);
+        use(ctx, &event);
+    }
+    fault_leave(&fault);
+    return valid;
 }
 
 /* ---- opening ---- */
@@ -99,6 +117,7 @@ int event_log_open(const char *path, uint32_t id_next, struct event_log **out, s
     int rc = log == NULL ? err_set(err, ERR_MEMORY, "%s", path) : 0;
 
     *out = NULL;
+    fault_init();
     if (rc == 0)
         rc = file_open(path, FILE_READ_WRITE | FILE_CREATE, &log->file, err);
     if (rc == 0)
@@ -130,32 +149,54 @@ void event_log_close(struct event_log *log)
 
 /* ---- reading back ---- */
 
-static int log_replay_record(struct event_log *log, uint64_t at, const struct event_log_reader *reader, struct err *err)
+static int log_replay_record(struct event_log *log, uint64_t at, const struct event_record *head,
+                             const struct event_log_reader *reader, struct err *err)
 {
-    struct storage_event event = event_log_at(log, (uint32_t)(at / 8));
+    struct storage_event event = record_event(head, log->map + at + sizeof *head);
 
     if (event.id >= log->id_next)
         log->id_next = event.id == UINT32_MAX ? UINT32_MAX : event.id + 1;
     return reader->event(reader->ctx, &event, (uint32_t)(at / 8), err);
 }
 
-/* The records in [at, size). */
+/* Whether a whole record is at AT, before SIZE; then *head is its beginning, else *next where the next one may be. The
+ * lengths must agree before the sum is tried, so that stepping over damage takes linear time. */
+static bool log_record_at(const struct event_log *log, uint64_t at, uint64_t size, struct event_record *head,
+                          uint64_t *next)
+{
+    const char *record = log->map + at;
+    struct fault fault;
+
+    *next = at + 8;
+    if (FAULT_CAUGHT(&fault, log->map, EVENT_LOG_MAX)) {
+        *next = ((uint64_t)(fault.at - log->map) / FAULT_PAGE + 1) * FAULT_PAGE;
+        return false;
+    }
+    memcpy(head, record, sizeof *head);
+    bool valid = head_is_valid(head, size - at) &&
+                 head->crc == crc32c(record + sizeof head->crc, head->bytes - sizeof head->crc);
+    fault_leave(&fault);
+    return valid;
+}
+
+/* The records before SIZE. */
 static int log_replay_records(struct event_log *log, uint64_t size, const struct event_log_reader *reader,
                               struct err *err)
 {
     uint64_t at = log->end;
     int rc = 0;
 
-    while (rc == 0 && size - at >= sizeof(struct event_record)) {
-        const struct event_record *head = (const void *)(log->map + at);
-        if (!record_is_valid(head, size - at)) {
-            at += 8;
+    while (rc == 0 && at < size && size - at >= sizeof(struct event_record)) {
+        struct event_record head;
+        uint64_t next;
+        if (!log_record_at(log, at, size, &head, &next)) {
+            at = next;
             continue;
         }
         if (at != log->end)
             reader->damaged(reader->ctx, log->end, at - log->end);
-        rc = log_replay_record(log, at, reader, err);
-        at += head->bytes;
+        rc = log_replay_record(log, at, &head, reader, err);
+        at += head.bytes;
         log->end = at;
     }
     return rc;

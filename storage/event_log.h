@@ -3,7 +3,8 @@
  * Bytes: docs/format.md, "Event log". The file is mapped for reading; texts are read where they lie. A record is in
  * the page cache when event_log_append() returns, so kill -9 loses none; event_log_sync() brings it to the device.
  *
- * Reading back: a record is whole, or it is reported with its offset and stepped over. */
+ * Reading back: a record is whole, or it is reported with its offset and stepped over. A block that the device
+ * cannot give any more, or a file that was cut by somebody else, costs the records in it (base/fault.h). */
 #ifndef PLUMBAGO_STORAGE_EVENT_LOG_H
 #define PLUMBAGO_STORAGE_EVENT_LOG_H
 
@@ -11,7 +12,7 @@
 
 struct event_log;
 
-/* What event_log_replay() calls for each record, in order. AT is to be given to event_log_at(). Non-zero
+/* What event_log_replay() calls for each record, in order. AT is to be given to event_log_read(). Non-zero
  * stops it with that code. */
 struct event_log_reader {
     void *ctx;
@@ -33,8 +34,10 @@ int event_log_replay(struct event_log *log, const struct event_log_reader *reade
  * ERR_IO, ERR_MEMORY. */
 int event_log_append(struct event_log *log, const struct storage_event *event, uint32_t *at, struct err *err);
 
-/* The event at AT; its texts are valid until event_log_close(). Any thread. */
-struct storage_event event_log_at(const struct event_log *log, uint32_t at);
+/* Call USE with the event at AT, whose texts are valid for the call. USE takes nothing that must be given back, for a
+ * fault may leave it. False when there is no such event to be read any more. Any thread. */
+bool event_log_read(const struct event_log *log, uint32_t at, void (*use)(void *ctx, const struct storage_event *event),
+                    void *ctx);
 
 /* Wait until all that was appended before the call is on the device. One thread at a time. */
 int event_log_sync(struct event_log *log, struct err *err);

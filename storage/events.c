@@ -16,7 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VIEW_ROOM_MIN = 64, DEAD_BYTES_MIN = 1 << 20 };
+enum {
+    VIEW_ROOM_MIN = 64,
+    DEAD_BYTES_MIN = 1 << 20,
+    EVENT_TEXTS_MAX = STORAGE_EVENT_WHAT_MAX + STORAGE_EVENT_TAGS_MAX + STORAGE_EVENT_DATA_MAX
+};
 
 /* Years 1970 to 9999, as Graphite's clients print them. */
 static const int64_t when_end_s = INT64_C(253402300800);
@@ -366,35 +370,98 @@ static bool query_wants(const struct storage_events_query *query, const struct s
     return had != 0 && (query->match == STORAGE_EVENTS_ANY_TAG || had == query->tags_count);
 }
 
-int events_find(const struct events *events, const struct storage_events_query *query, struct arena *arena,
-                struct storage_event **out, size_t *count, struct err *err)
+/* One record that cannot be read any more is left out. */
+static void events_unreadable(struct events *events, uint32_t at)
+{
+    static struct log_limit limit;
+    uint64_t held_back;
+
+    __atomic_fetch_add(&events->damaged, 1, __ATOMIC_RELAXED);
+    if (log_limit_pass(&limit, 5, 60 * 1000000000LL, &held_back))
+        log_error("storage", "events.log: a record cannot be read and is left out", LOG_INT("offset", (int64_t)at * 8),
+                  LOG_INT("held_back", held_back));
+}
+
+/* What is found is copied in two rounds, as nothing may be allocated while the file is looked at. */
+struct finding {
+    const struct storage_events_query *query; /* NULL: whatever it is */
+    bool wanted;
+    size_t bytes; /* of the texts */
+    char *to;     /* second round: where the texts go, .bytes long */
+    struct storage_event event;
+};
+
+static size_t texts_bytes(const struct storage_event *event)
+{
+    return event->what.len + event->tags.len + event->data.len;
+}
+
+static void find_look(void *ctx, const struct storage_event *event)
+{
+    struct finding *finding = ctx;
+
+    finding->wanted = finding->query == NULL || query_wants(finding->query, event);
+    finding->bytes = texts_bytes(event);
+}
+
+static void find_copy(void *ctx, const struct storage_event *event)
+{
+    struct finding *finding = ctx;
+    char *to = finding->to;
+
+    finding->event = *event;
+    if (texts_bytes(event) != finding->bytes) { /* a stranger changed the file: it is not this event */
+        finding->wanted = false;
+        return;
+    }
+    memcpy(to, event->what.ptr, event->what.len);
+    finding->event.what.ptr = to;
+    to += event->what.len;
+    memcpy(to, event->tags.ptr, event->tags.len);
+    finding->event.tags.ptr = to;
+    to += event->tags.len;
+    memcpy(to, event->data.ptr, event->data.len);
+    finding->event.data.ptr = to;
+}
+
+/* The event at AT, with its texts in ARENA, if QUERY wants it. */
+static bool events_copy(struct events *events, const struct event_log *log, uint32_t at,
+                        const struct storage_events_query *query, struct arena *arena, struct storage_event *out)
+{
+    struct finding finding = {.query = query};
+    bool readable = event_log_read(log, at, find_look, &finding);
+
+    if (readable && finding.wanted) {
+        finding.to = arena_alloc(arena, finding.bytes);
+        readable = event_log_read(log, at, find_copy, &finding);
+        *out = finding.event;
+    }
+    if (!readable)
+        events_unreadable(events, at);
+    return readable && finding.wanted;
+}
+
+void events_find(struct events *events, const struct storage_events_query *query, struct arena *arena,
+                 struct storage_event **out, size_t *count)
 {
     const struct event_view *view = events_view(events);
     size_t end = view_count(view);
     size_t first = view_lower(view, end, query->from_s);
 
-    (void)err;
     end = query->until_s < when_end_s ? view_lower(view, end, query->until_s + 1) : end;
     *count = 0;
     *out = arena_alloc(arena, first < end ? (end - first) * sizeof **out : 0);
-    for (size_t i = first; i < end; i++) {
-        struct storage_event event = event_log_at(view->log, view->entry[i].at);
-        if (query_wants(query, &event))
-            (*out)[(*count)++] = event;
-    }
-    return 0;
+    for (size_t i = first; i < end; i++)
+        *count += events_copy(events, view->log, view->entry[i].at, query, arena, &(*out)[*count]);
 }
 
-bool events_get(const struct events *events, uint32_t id, struct storage_event *out)
+bool events_get(struct events *events, uint32_t id, struct arena *arena, struct storage_event *out)
 {
     const struct event_view *view = events_view(events);
 
-    for (size_t i = view_count(view); i > 0; i--) {
-        if (view->entry[i - 1].id != id)
-            continue;
-        *out = event_log_at(view->log, view->entry[i - 1].at);
-        return true;
-    }
+    for (size_t i = view_count(view); i > 0; i--)
+        if (view->entry[i - 1].id == id)
+            return events_copy(events, view->log, view->entry[i - 1].at, NULL, arena, out);
     return false;
 }
 
@@ -409,6 +476,13 @@ void events_stats(const struct events *events, uint64_t *count, uint64_t *bytes,
 
 /* ---- the end of the retention ---- */
 
+static void drop_bytes(void *ctx, const struct storage_event *event)
+{
+    uint64_t *live_bytes = ctx;
+
+    *live_bytes -= event_log_record_bytes(event);
+}
+
 /* Take the entries before T_S out of the view. The lock is held. */
 static int events_drop(struct events *events, int64_t t_s, struct err *err)
 {
@@ -420,10 +494,8 @@ static int events_drop(struct events *events, int64_t t_s, struct err *err)
     struct event_view *view = view_new(old->log, old->count - dead + VIEW_ROOM_MIN);
     if (view == NULL)
         return err_set(err, ERR_MEMORY, "events");
-    for (size_t i = 0; i < dead; i++) {
-        struct storage_event event = event_log_at(old->log, old->entry[i].at);
-        events->live_bytes -= event_log_record_bytes(&event);
-    }
+    for (size_t i = 0; i < dead; i++)
+        event_log_read(old->log, old->entry[i].at, drop_bytes, &events->live_bytes);
     view->count = old->count - dead;
     memcpy(view->entry, old->entry + dead, view->count * sizeof view->entry[0]);
     events_show(events, view);
@@ -431,24 +503,29 @@ static int events_drop(struct events *events, int64_t t_s, struct err *err)
 }
 
 /* Write the events of the view to a new file and put it in the old one's place. */
-static int events_write_anew(const struct events *events, struct err *err)
+static int events_write_anew(struct events *events, struct err *err)
 {
     const struct event_view *view = events->view;
     char path[sizeof events->path + 4];
     struct event_log *log = NULL;
     struct event_log_reader nothing = {0};
+    struct finding finding = {.to = malloc(EVENT_TEXTS_MAX)};
     uint32_t at;
 
     snprintf(path, sizeof path, "%s.tmp", events->path);
-    int rc = file_unlink(path, err);
+    int rc = finding.to == NULL ? err_set(err, ERR_MEMORY, "events") : file_unlink(path, err);
     if (rc == 0)
         rc = event_log_open(path, event_log_id_next(events->log), &log, err);
     if (rc == 0)
         rc = event_log_replay(log, &nothing, err); /* it is empty */
     for (size_t i = 0; rc == 0 && i < view->count; i++) {
-        struct storage_event event = event_log_at(view->log, view->entry[i].at);
-        rc = event_log_append(log, &event, &at, err);
+        if (event_log_read(view->log, view->entry[i].at, find_look, &finding) &&
+            event_log_read(view->log, view->entry[i].at, find_copy, &finding) && finding.wanted)
+            rc = event_log_append(log, &finding.event, &at, err);
+        else
+            events_unreadable(events, view->entry[i].at);
     }
+    free(finding.to);
     if (rc == 0)
         rc = event_log_sync(log, err);
     event_log_close(log);

@@ -18,9 +18,9 @@ void events_close(struct events *events); /* NULL is fine */
 
 /* As storage_event_add(), storage_events_find() and storage_event_get() say. */
 int events_add(struct events *events, const struct storage_event *event, uint32_t *id, struct err *err);
-int events_find(const struct events *events, const struct storage_events_query *query, struct arena *arena,
-                struct storage_event **out, size_t *count, struct err *err);
-bool events_get(const struct events *events, uint32_t id, struct storage_event *out);
+void events_find(struct events *events, const struct storage_events_query *query, struct arena *arena,
+                 struct storage_event **out, size_t *count);
+bool events_get(struct events *events, uint32_t id, struct arena *arena, struct storage_event *out);
 
 /* Drop what is past the retention at NOW_S, and write the file anew when most of it is dead. Not between
  * grace_enter() and grace_leave(). Any thread. */

@@ -324,15 +324,15 @@ int storage_event_add(struct storage *st, const struct storage_event *event, uin
     return rc;
 }
 
-int storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
-                        struct storage_event **out, size_t *count, struct err *err)
+void storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
+                         struct storage_event **out, size_t *count)
 {
-    return events_find(st->events, query, arena, out, count, err);
+    events_find(st->events, query, arena, out, count);
 }
 
-bool storage_event_get(struct storage *st, uint32_t id, struct storage_event *out)
+bool storage_event_get(struct storage *st, uint32_t id, struct arena *arena, struct storage_event *out)
 {
-    return events_get(st->events, id, out);
+    return events_get(st->events, id, arena, out);
 }
 
 /* ---- statistics ---- */

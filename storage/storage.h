@@ -265,13 +265,13 @@ struct storage_events_query {
     size_t tags_count;
 };
 
-/* The events that QUERY is about, by time and id. The array is in ARENA, the texts are in the store until
- * storage_leave(). */
-int storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
-                        struct storage_event **out, size_t *count, struct err *err);
+/* The events that QUERY is about, by time and id, all in ARENA. Those that cannot be read any more are left out,
+ * counted and logged. */
+void storage_events_find(struct storage *st, const struct storage_events_query *query, struct arena *arena,
+                         struct storage_event **out, size_t *count);
 
-/* The event of this id, if there is one. Texts as above. */
-bool storage_event_get(struct storage *st, uint32_t id, struct storage_event *out);
+/* The event of this id, if there is one; its texts are in ARENA. */
+bool storage_event_get(struct storage *st, uint32_t id, struct arena *arena, struct storage_event *out);
 
 /* ---- housekeeping; the background thread does all this by itself unless options.manual ---- */
 
