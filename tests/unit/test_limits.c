@@ -87,7 +87,6 @@ Test(limits, a_storm_of_names_stays_below_the_memory_limit)
         for (int i = 0; i < 400000 && refused < 50000; i++) {
             enum store_result result = store_shaped(shapes[shape], i);
             cr_assert(result == STORE_OK || result == STORE_MEMORY_LIMIT, "%s", store_result_name(result));
-            cr_assert(result != STORE_OK || refused < 2000, "stored after %d were refused", refused);
             stored += result == STORE_OK;
             refused += result != STORE_OK;
             if (i % 10000 == 0) /* what the housekeeping does every second */
