@@ -18,6 +18,7 @@
 
 enum {
     LOG_MARGIN = 8192,
+    LOG_RECORD_MAX = 4 * UINT16_MAX,
     LOG_STEP_MIN = 1 << 20,
     LOG_STEP_MAX = 64 << 20,
     LOG_AHEAD = 16 << 20,    /* fetched at a time when the log is read back */
@@ -120,41 +121,64 @@ static void log_read_ahead(const struct series_log *log, uint64_t at, uint64_t *
     *fetched += n;
 }
 
-/* The first word at or behind AT that is not zero, or the end of the file. */
-static uint64_t log_skip_zeros(const struct series_log *log, uint64_t at)
+static uint32_t log_word(const struct series_log *log, uint64_t at)
 {
-    while (at + 4 <= log->reserved && *(const uint32_t *)(const void *)(log->map + at) == 0)
+    return *(const uint32_t *)(const void *)(log->map + at);
+}
+
+/* The first word at or behind AT that is not zero, or UNTIL. */
+static uint64_t log_skip_zeros(const struct series_log *log, uint64_t at, uint64_t until)
+{
+    while (at + 4 <= until && log_word(log, at) == 0)
         at += 4;
     return at;
 }
 
+/* How far to look for a record when there is none at AT. After a mere kill the log ends with a record without a
+ * type, and what comes behind is damage, if it is there at all: the length of the longest record will do. */
+static uint64_t log_search_end(const struct series_log *log, uint64_t at, bool same_boot)
+{
+    const struct series_log_head *head = (const void *)(log->map + at);
+    uint64_t end = at + LOG_RECORD_MAX;
+
+    return same_boot && head->type == 0 && end < log->reserved ? end : log->reserved;
+}
+
 int series_log_replay(struct series_log *log, const struct series_log_reader *reader, struct err *err)
 {
-    uint64_t at = sizeof(struct series_log_header), fetched = 0;
-    uint64_t bad_from = 0; /* where the bytes that hold no record begin; 0: none */
+    uint64_t at = sizeof(struct series_log_header), fetched = 0, until = log->reserved;
+    uint64_t bad_from = 0, bad_to = 0; /* bytes that hold no record; 0: none */
     int rc = 0;
 
     log->end = at;
-    while (rc == 0 && at + sizeof(struct series_log_head) <= log->reserved) {
+    while (rc == 0 && at + sizeof(struct series_log_head) <= until) {
         const struct series_log_head *head = (const void *)(log->map + at);
         if (!log_record_valid(head, log->reserved - at)) {
-            if (reader->same_boot && bad_from == 0 && head->type == 0)
-                break; /* nothing was lost, so nothing is behind it */
-            bad_from = bad_from == 0 ? at : bad_from;
-            at = log_skip_zeros(log, at + 4);
+            if (bad_from == 0) {
+                bad_from = at;
+                until = log_search_end(log, at, reader->same_boot);
+            }
+            bad_to = at + 4;
+            at = log_skip_zeros(log, at + 4, until);
             continue;
         }
         if (bad_from != 0)
             reader->damaged(reader->ctx, bad_from, at - bad_from);
         bad_from = 0;
+        until = log->reserved;
         log_read_ahead(log, at, &fetched);
         rc = log_replay_record(log, at, reader, err);
         at += (uint64_t)head->words * 4;
         log->end = at;
     }
-    if (rc == 0) /* a record that was being written when the process died is all that there can be after a kill */
-        log_clear_tail(log, reader->same_boot && bad_from == 0 ? log->end + 4 * UINT16_MAX : log->reserved);
-    return rc;
+    if (rc < 0)
+        return rc;
+    /* After a power cut the last record may be torn. After a kill it may lack its checksum, which is written last. */
+    if (bad_from != 0 && reader->same_boot && log_word(log, bad_from) != 0)
+        reader->damaged(reader->ctx, bad_from, bad_to - bad_from);
+    /* A record that was being written when the process died is all that there can be after a kill. */
+    log_clear_tail(log, until);
+    return 0;
 }
 
 static int log_create_header(struct series_log *log, struct err *err)

@@ -39,7 +39,8 @@ struct seen {
     uint32_t at[64];
     uint64_t damaged_bytes;
     uint64_t damaged_at;
-    int stop_at; /* the creation that makes it stop, from 1 on */
+    int stop_at;    /* the creation that makes it stop, from 1 on */
+    bool same_boot; /* the machine has not gone down since */
 };
 
 static int on_rule(void *ctx, const struct log_rule *rule, struct err *e)
@@ -74,9 +75,9 @@ static void on_damaged(void *ctx, uint64_t offset, uint64_t len)
 static int try_replay(struct series_log *log, struct seen *seen)
 {
     struct series_log_reader reader = {.ctx = seen, .rule = on_rule, .create = on_create, .damaged = on_damaged};
-    int stop_at = seen->stop_at;
 
-    *seen = (struct seen){.stop_at = stop_at};
+    *seen = (struct seen){.stop_at = seen->stop_at, .same_boot = seen->same_boot};
+    reader.same_boot = seen->same_boot;
     return series_log_replay(log, &reader, &err);
 }
 
@@ -250,6 +251,42 @@ Test(series_log, a_torn_last_record_is_overwritten)
     cr_assert_eq(seen.creates, 2);
     cr_assert_str_eq(seen.name[1], "other");
     cr_assert_eq(seen.damaged_bytes, 0);
+    series_log_close(log);
+}
+
+Test(series_log, after_a_mere_kill_a_damaged_last_record_is_told)
+{
+    struct seen seen = {.same_boot = true};
+    struct series_log *log = open_log(&seen);
+
+    append(log, 0, "first");
+    append(log, 1, "second");
+    series_log_close(log);
+    change_byte(find_in_file("second"));
+    log = open_log(&seen);
+    cr_assert_eq(seen.creates, 1);
+    cr_assert_gt(seen.damaged_bytes, 0);
+    series_log_close(log);
+}
+
+Test(series_log, after_a_mere_kill_zeros_do_not_hide_what_is_behind_them)
+{
+    struct seen seen = {.same_boot = true};
+    struct series_log *log = open_log(&seen);
+    static const char zeros[28];
+    struct file *f;
+
+    append(log, 0, "first");
+    append(log, 1, "second");
+    append(log, 2, "third");
+    series_log_close(log);
+    cr_assert_eq(file_open(path, FILE_READ_WRITE, &f, &err), 0);
+    cr_assert_eq(file_write(f, zeros, sizeof zeros, (uint64_t)find_in_file("second") - 20, &err), 0);
+    file_close(f);
+    log = open_log(&seen);
+    cr_assert_eq(seen.creates, 2);
+    cr_assert_str_eq(seen.name[1], "third");
+    cr_assert_eq(seen.damaged_bytes, 28);
     series_log_close(log);
 }
 
