@@ -41,7 +41,7 @@ struct search {
     size_t max;
     const struct storage_tag_query *query;
     const struct regex *filter;
-    uint32_t key; /* whose values are listed */
+    uint32_t key; /* whose values are listed, or TAG_NONE */
     /* on the way */
     struct term *terms;
     size_t terms_count;
@@ -114,6 +114,26 @@ static int by_cost(const void *a, const void *b)
     return x->weight < y->weight ? -1 : x->weight > y->weight;
 }
 
+/* When the values of a tag are listed, that a series has it needs no judging: what lacks it shows no value. Only
+ * when there is no other way to begin. */
+static void terms_drop_presence(struct search *s)
+{
+    size_t narrow = 0, kept = 0;
+
+    for (size_t i = 0; i < s->terms_count; i++)
+        narrow += s->terms[i].kind == TERM_IN || s->terms[i].kind == TERM_IN_SOME;
+    for (size_t i = 0; i < s->terms_count; i++) {
+        const struct term *t = &s->terms[i];
+        bool presence = t->key == s->key && t->kind == TERM_IN_SOME && t->expr->regex == NULL;
+
+        if (presence && narrow > 1)
+            narrow--;
+        else
+            s->terms[kept++] = *t;
+    }
+    s->terms_count = kept;
+}
+
 /* Fill and order s->terms. False when nothing can fit. */
 static bool terms_init(struct search *s)
 {
@@ -127,6 +147,7 @@ static bool terms_init(struct search *s)
             return false;
         s->terms_count += t->kind != TERM_ALWAYS;
     }
+    terms_drop_presence(s);
     qsort(s->terms, s->terms_count, sizeof s->terms[0], by_cost);
     size_t first = 0;
     while (first < s->terms_count && s->terms[first].kind != TERM_IN && s->terms[first].kind != TERM_IN_SOME)
@@ -252,8 +273,14 @@ static int run_find(void *ctx)
 int tag_index_find(const struct tag_index *ix, const struct tag_expr *exprs, size_t count, size_t max,
                    struct arena *arena, struct storage_matches *out, struct err *err)
 {
-    struct search s = {
-        .ix = ix, .arena = arena, .err = err, .exprs = exprs, .exprs_count = count, .max = max, .matches = out};
+    struct search s = {.ix = ix,
+                       .arena = arena,
+                       .err = err,
+                       .exprs = exprs,
+                       .exprs_count = count,
+                       .max = max,
+                       .key = TAG_NONE,
+                       .matches = out};
 
     *out = (struct storage_matches){0};
     return arena_guard(arena, run_find, search_release, &s);
@@ -458,6 +485,7 @@ int tag_index_tags(const struct tag_index *ix, const struct tag_expr *exprs, siz
                        .exprs_count = count,
                        .query = q,
                        .filter = filter,
+                       .key = TAG_NONE,
                        .list = out};
 
     *out = (struct storage_tag_list){0};

@@ -16,7 +16,10 @@
  * milliseconds, and while a reader holds a lock, shared or not, no series can be created. Publishing by
  * pointer costs the writer one copy of a bitmap now and then (tag_postings.h).
  *
- * Measured (bench_tag_index, one core of a shared 2.5 GHz machine) at 1 M series of 6 tags: see docs there. */
+ * Measured (bench_tag_index, one core of a shared machine, 6 tags a series, 100 series a host): an insert takes
+ * 0.25 us; the longest 64 inserts 0.35 ms at 1 M series; 5.5 bytes a series, texts included. Two "=" and one "=~" over
+ * 10,000 values that find 1,000 of 1 M series: 1.7 ms, sorting included.
+ */
 #include "storage/tag_index_int.h"
 
 #include "base/grace.h"
