@@ -58,12 +58,12 @@ static int read_header(struct segment *seg, struct segment_header *header, struc
     memcpy(header, seg->map.ptr, sizeof(*header));
     if (header->magic != SEGMENT_MAGIC)
         return err_corrupt(err, seg->path, 0, "no segment");
-    /* Before the checksum: a newer header may be of another size. */
+    if (header->crc != crc32c(header, offsetof(struct segment_header, crc)))
+        return err_corrupt(err, seg->path, 0, "checksum of the segment header");
+    /* Behind the checksum: a damaged file must not pass for a newer one, which stops the whole store. */
     if (header->version > SEGMENT_VERSION)
         return err_set(err, ERR_VERSION, "%s: segment of version %u, this program knows up to %u", seg->path,
                        header->version, SEGMENT_VERSION);
-    if (header->crc != crc32c(header, offsetof(struct segment_header, crc)))
-        return err_corrupt(err, seg->path, 0, "checksum of the segment header");
     if (header->version == 0 || header->slots == 0 || header->slots > CHUNK_SLOTS_MAX || header->step_s == 0 ||
         header->columns == 0 || header->columns > SEGMENT_COLUMNS_MAX)
         return err_corrupt(err, seg->path, 0, "segment header");

@@ -488,6 +488,9 @@ Test(segment, a_newer_version_is_told_apart)
     bytes = slurp(&len);
     bytes[offsetof(struct segment_header, version)] = SEGMENT_VERSION + 1;
     put(bytes, len);
+    cr_assert_eq(segment_open(path, &seg, &err), ERR_CORRUPT);
+    mend_segment(bytes, len);
+    put(bytes, len);
     cr_assert_eq(segment_open(path, &seg, &err), ERR_VERSION);
     free(bytes);
 }
