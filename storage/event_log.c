@@ -33,13 +33,16 @@ uint64_t event_log_record_bytes(const struct storage_event *event)
     return (len + 7) & ~(uint64_t)7;
 }
 
-/* Whether HEAD's lengths agree with each other and with the ROOM bytes there are. */
-static bool head_is_valid(const struct event_record *head, uint64_t room)
+/* Whether a whole record is in the ROOM bytes at RECORD; its beginning is copied to *head. The lengths must agree
+ * before the sum is tried, so that stepping over damage takes linear time. */
+static bool record_is_valid(const char *record, uint64_t room, struct event_record *head)
 {
+    memcpy(head, record, sizeof *head);
     uint64_t texts = (uint64_t)head->what + head->tags + head->data;
 
     return head->bytes <= room && head->what <= STORAGE_EVENT_WHAT_MAX && head->tags <= STORAGE_EVENT_TAGS_MAX &&
-           head->data <= STORAGE_EVENT_DATA_MAX && head->bytes == ((sizeof *head + texts + 7) & ~(uint64_t)7);
+           head->data <= STORAGE_EVENT_DATA_MAX && head->bytes == ((sizeof *head + texts + 7) & ~(uint64_t)7) &&
+           head->crc == crc32c(record + sizeof head->crc, head->bytes - sizeof head->crc);
 }
 
 /* The event that HEAD begins; its texts are TEXT. */
@@ -61,8 +64,7 @@ bool event_log_read(const struct event_log *log, uint32_t at, void (*use)(void *
 
     if (FAULT_CAUGHT(&fault, log->map, EVENT_LOG_MAX))
         return false;
-    memcpy(&head, record, sizeof head); /* once: the file may be changed by a stranger meanwhile */
-    bool valid = head_is_valid(&head, event_log_bytes(log) - (uint64_t)at * 8);
+    bool valid = record_is_valid(record, event_log_bytes(log) - (uint64_t)at * 8, &head);
     if (valid) {
         struct storage_event event = record_event(&head, record + sizeof head);
         use(ctx, &event);
@@ -159,12 +161,10 @@ static int log_replay_record(struct event_log *log, uint64_t at, const struct ev
     return reader->event(reader->ctx, &event, (uint32_t)(at / 8), err);
 }
 
-/* Whether a whole record is at AT, before SIZE; then *head is its beginning, else *next where the next one may be. The
- * lengths must agree before the sum is tried, so that stepping over damage takes linear time. */
+/* Whether a whole record is at AT, before SIZE; then *head is its beginning, else *next where the next one may be. */
 static bool log_record_at(const struct event_log *log, uint64_t at, uint64_t size, struct event_record *head,
                           uint64_t *next)
 {
-    const char *record = log->map + at;
     struct fault fault;
 
     *next = at + 8;
@@ -172,9 +172,7 @@ static bool log_record_at(const struct event_log *log, uint64_t at, uint64_t siz
         *next = ((uint64_t)(fault.at - log->map) / FAULT_PAGE + 1) * FAULT_PAGE;
         return false;
     }
-    memcpy(head, record, sizeof *head);
-    bool valid = head_is_valid(head, size - at) &&
-                 head->crc == crc32c(record + sizeof head->crc, head->bytes - sizeof head->crc);
+    bool valid = record_is_valid(log->map + at, size - at, head);
     fault_leave(&fault);
     return valid;
 }

@@ -35,7 +35,7 @@ int event_log_replay(struct event_log *log, const struct event_log_reader *reade
 int event_log_append(struct event_log *log, const struct storage_event *event, uint32_t *at, struct err *err);
 
 /* Call USE with the event at AT, whose texts are valid for the call. USE takes nothing that must be given back, for a
- * fault may leave it. False when there is no such event to be read any more. Any thread. */
+ * fault may leave it. False when the record cannot be read any more, or its checksum is wrong. Any thread. */
 bool event_log_read(const struct event_log *log, uint32_t at, void (*use)(void *ctx, const struct storage_event *event),
                     void *ctx);
 

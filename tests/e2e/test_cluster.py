@@ -79,6 +79,17 @@ TARGETS = (
     "seriesByTag('name=disk.used','host=~web.*')|aliasByTags('host')",
 )
 
+TAGS = (
+    ("tags", {}),
+    ("tags", {"tagPrefix": "h"}),
+    ("tags", {"expr": "name=disk.used"}),
+    ("tags", {"expr": ["host=~web", "mount=/var"], "limit": 1}),
+    ("values", {"tag": "host"}),
+    ("values", {"tag": "host", "valuePrefix": "web"}),
+    ("values", {"tag": "host", "expr": ["name=disk.used", "host!=web02"]}),
+    ("values", {"tag": "nothing"}),
+)
+
 
 def asked(ask, path, params):
     status, body = ask(path, params)
@@ -101,6 +112,10 @@ def compare_with(web, c):
         equal(asked(web.get, "/metrics/expand", {"query": query}), want, "expand %s" % query)
     want = asked(of_plumbago, "/metrics/index.json", {})
     equal(asked(web.get, "/metrics/index.json", {}), want, "index")
+    for what, params in TAGS:
+        want = asked(of_plumbago, "/tags/autoComplete/" + what, params)
+        equal(asked(web.get, "/tags/autoComplete/" + what, params), want, "%s %r" % (what, params))
+        check(want or params == {"tag": "nothing"}, "no %s for %r" % (what, params))
     for target in TARGETS:
         for more in ({}, {"maxDataPoints": 20}):
             params = dict({"target": target, "format": "json", "from": c.now - 500, "until": c.now - 60}, **more)

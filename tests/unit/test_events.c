@@ -345,7 +345,7 @@ static char *path_of(const struct kit *kit)
     return path;
 }
 
-/* Change one byte of the closed file. */
+/* Change one byte of the file. */
 static void damage(struct kit *kit, uint64_t offset)
 {
     struct file *f;
@@ -463,6 +463,22 @@ Test(events, whose_bytes_are_gone_are_left_out_and_the_others_are_served)
     add(&kit, BASE_S + 11, "d", "");
     kit_reopen(&kit);
     cr_assert_str_eq(all(kit.events), "a d");
+    kit_release(&kit);
+}
+
+Test(events, that_rot_while_the_server_runs_are_not_shown)
+{
+    struct kit kit = kit_new();
+
+    add(&kit, BASE_S, "a", "x");
+    uint64_t second = bytes_of(kit.events);
+    add(&kit, BASE_S + 1, "b", "x");
+    add(&kit, BASE_S + 2, "c", "x");
+    damage(&kit, second + sizeof(struct event_record));
+    cr_assert_str_eq(all(kit.events), "a c");
+    cr_assert_eq(damaged_of(kit.events), 1);
+    damage(&kit, second + sizeof(struct event_record));
+    cr_assert_str_eq(all(kit.events), "a b c");
     kit_release(&kit);
 }
 
