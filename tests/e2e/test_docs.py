@@ -11,7 +11,7 @@ from harness import Server, check, equal, until
 
 
 def examples(name):
-    """(command line, line that it should answer or None) of the code blocks of a page."""
+    """(command line, JSON text that it should answer or None) of the code blocks of a page."""
     with open(os.path.join(harness.ROOT, "docs", name)) as f:
         blocks = re.findall(r"^```\n(.*?)^```", f.read(), re.M | re.S)
     found = []
@@ -19,9 +19,24 @@ def examples(name):
         lines = block.splitlines()
         for i, line in enumerate(lines):
             if line.startswith("curl "):
-                follows = lines[i + 1] if i + 1 < len(lines) else None
-                found.append((line, follows if follows and follows[0] in "[{" else None))
+                found.append((line, answer_in(lines[i + 1 :])))
     return found
+
+
+def answer_in(lines):
+    """The JSON text with which LINES begin, which may be several of them; None when it is none."""
+    text = ""
+    for line in lines:
+        if line.startswith("curl ") or (not text and line[:1] not in ("[", "{")):
+            break
+        text += line
+    return text or None
+
+
+def members(answer):
+    """The names and types in an answer of /render: of its first series, or of all there is when it explains."""
+    answer = answer[0] if isinstance(answer, list) else answer
+    return {k: type(v) for k, v in answer.items()}
 
 
 def shape(value):
@@ -52,8 +67,7 @@ def test_examples_of_the_api():
             if want and "/render" not in line:  # how many points a range has depends on the clock
                 equal(shape(got), shape(json.loads(want)), "answer to %s" % line)
             elif want:
-                equal({k: type(v) for k, v in got[0].items()}, {k: type(v) for k, v in json.loads(want)[0].items()},
-                      "members of %s" % line)
+                equal(members(got), members(json.loads(want)), "members of %s" % line)
 
 
 def test_examples_of_operating():
