@@ -4,7 +4,8 @@
  *   3. no series has another's point (each value names its series)
  *   4. a coarse slot whose fine ones were all flushed is their aggregate
  *   5. series created afterwards begin empty
- * The workload seals, rolls up, stores late points and creates series while it runs. */
+ *   6. a series that was deleted is as it was or gone as a whole; gone for sure when the deletion had returned
+ * The workload seals, rolls up, merges, stores late points, creates and deletes series while it runs. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -35,6 +36,7 @@ struct world {
     struct store_writer *writer;
     struct store_hint hint;
     struct cell cell[NAMES][SLOTS];
+    bool leaving[NAMES]; /* a deletion had begun when the power went */
     double counter;
     bool overflow; /* some cell was stored more often than PENDING between two flushes */
 };
@@ -113,11 +115,33 @@ static void step_flush(struct world *w)
         }
 }
 
+/* A deletion that returns well has reached the device. */
+static void step_delete(struct world *w, struct rng *rng)
+{
+    int first = (int)rng_below(rng, NAMES), last = first;
+    char text[64];
+    struct span pattern = name_of(first, text);
+    uint64_t deleted;
+    struct err err;
+
+    if (rng_one_in(rng, 3)) {
+        first = 10;
+        last = 19;
+        pattern = SPAN_LIT("web1?.requests.*");
+    }
+    bool done = storage_delete(w->st, pattern, 0, &deleted, &err) == 0;
+    for (int i = first; i <= last; i++) {
+        w->leaving[i] = !done;
+        for (int s = 0; s < SLOTS && done; s++)
+            w->cell[i][s] = (struct cell){.durable = NAN};
+    }
+}
+
 static void one_random_step(struct world *w, struct rng *rng)
 {
     struct err err;
 
-    switch (rng_below(rng, 10)) {
+    switch (rng_below(rng, 11)) {
     case 0:
         step_flush(w);
         break;
@@ -134,6 +158,10 @@ static void one_random_step(struct world *w, struct rng *rng)
         if (w->now_s < w->base_s + (SLOTS - 100) * FINE_S)
             w->now_s += rng_between(rng, 1, 60) * FINE_S;
         clock_fake_ns(w->now_s * 1000000000);
+        break;
+    case 4:
+        if (rng_one_in(rng, 2))
+            step_delete(w, rng);
         break;
     default:
         step_store(w, rng);
@@ -213,7 +241,7 @@ static void check_series(struct world *w, struct storage *st, int i)
     arena_init(&arena, 0, NULL);
     storage_enter();
     bool found = storage_lookup(st, name_of(i, text), &series);
-    cr_assert(found || !any_durable, "series %d is gone", i);
+    cr_assert(found || !any_durable || w->leaving[i], "series %d is gone", i);
     if (found) {
         fetch(st, series, w->base_s - 1, w->now_s, w->now_s, &arena, &p);
         cr_assert_eq(p.step_s, FINE_S);
