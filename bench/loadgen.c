@@ -118,8 +118,8 @@ static int write_name(char *to, uint64_t i)
 /* Fill the values of one series and return with how many decimals they are written. */
 static int fill_values(uint64_t i, double *v)
 {
-    struct shape_rng rng = shape_rng(opt.seed * 1000003 + i);
-    double roll = shape_uniform(&rng);
+    struct rng rng = rng_from(opt.seed * 1000003 + i);
+    double roll = rng_unit(&rng);
 
     for (size_t s = 0; s < SHAPES_COMPARED; s++) {
         const struct shape *shape = &shapes_compared[s];
@@ -197,13 +197,13 @@ static void add_line(struct sender *s, uint64_t series, uint64_t tick)
     s->lines++;
 }
 
-static void add_tick(struct sender *s, uint64_t tick, uint32_t *places, struct shape_rng *rng)
+static void add_tick(struct sender *s, uint64_t tick, uint32_t *places, struct rng *rng)
 {
     uint64_t count = s->to - s->from;
 
     for (uint64_t i = 0; i < count; i++) {
         if (opt.order == ORDER_RANDOM) { /* Fisher and Yates, one step a line */
-            uint64_t other = i + shape_below(rng, count - i);
+            uint64_t other = i + rng_below(rng, count - i);
             uint32_t swap = places[i];
 
             places[i] = places[other];
@@ -217,7 +217,7 @@ static void *render(void *arg)
 {
     struct sender *s = arg;
     uint64_t count = s->to - s->from;
-    struct shape_rng rng = shape_rng(opt.seed + s->index);
+    struct rng rng = rng_from(opt.seed + s->index);
     uint32_t *places = malloc(count * sizeof(*places));
 
     s->names = malloc(count * NAME_MAX_LEN);

@@ -129,7 +129,7 @@ static void family(const char *title, const struct shape *shapes, unsigned count
         struct result best;
 
         for (uint32_t k = 0; k < series; k++) {
-            struct shape_rng rng = shape_rng(k + 1);
+            struct rng rng = rng_from(k + 1);
 
             shapes[i].fill(&rng, values + k * each, each);
         }

@@ -27,8 +27,8 @@ static void fill_rows(void)
 {
     rows = malloc((size_t)KINDS * slots * sizeof(double));
     for (uint32_t k = 0; k < KINDS; k++) {
-        struct shape_rng rng = shape_rng(k + 1);
-        double pick = shape_uniform(&rng);
+        struct rng rng = rng_from(k + 1);
+        double pick = rng_unit(&rng);
         unsigned shape = 0;
 
         for (; shape < SHAPES_COMPARED - 1 && pick >= shapes_compared[shape].weight; shape++)
@@ -73,7 +73,7 @@ static void read_all(struct segment *seg)
     double out[CHUNK_SLOTS_MAX];
     struct segment_cursor cursor = segment_cursor(seg);
     struct segment_row row;
-    struct shape_rng rng = shape_rng(1);
+    struct rng rng = rng_from(1);
     int64_t start = clock_mono_ns();
     uint64_t found = 0;
 
@@ -83,7 +83,7 @@ static void read_all(struct segment *seg)
            (double)segment_info(seg)->bytes / 1e6, since(start) * 1e3);
     start = clock_mono_ns();
     for (int i = 0; i < 1000000; i++)
-        found += segment_row(seg, id_of((uint32_t)shape_below(&rng, count)), &row, NULL) == 1;
+        found += segment_row(seg, id_of((uint32_t)rng_below(&rng, count)), &row, NULL) == 1;
     printf("look-up: %.0f ns\n", since(start) * 1e3);
     start = clock_mono_ns();
     while (segment_cursor_next(&cursor, &row, NULL) == 1)

@@ -18,9 +18,10 @@ struct rng {
     uint64_t state;
 };
 
+/* Not SEED times the step below: the numbers of seed n + 1 would be those of seed n, but for the first one. */
 static inline struct rng rng_from(uint64_t seed)
 {
-    return (struct rng){seed * 0x9E3779B97F4A7C15};
+    return (struct rng){seed};
 }
 
 /* 64 random bits (splitmix64). */

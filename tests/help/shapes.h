@@ -1,4 +1,4 @@
-/* shapes.h - seeded random numbers and the shapes of series that codecs are tested and measured with.
+/* shapes.h - the shapes of series that codecs are tested and measured with.
  *
  * Header only, as tests and bench both use it. Two families: the shapes of the comparison with other
  * servers (a mixture whose entropy is 1.41 bytes a point), and fourteen classes of series as collectors
@@ -6,54 +6,20 @@
 #ifndef PLUMBAGO_TESTS_HELP_SHAPES_H
 #define PLUMBAGO_TESTS_HELP_SHAPES_H
 
+#include "tests/help/rng.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct shape_rng {
-    uint64_t state;
-};
-
-static inline struct shape_rng shape_rng(uint64_t seed)
-{
-    return (struct shape_rng){seed};
-}
-
-/* splitmix64 */
-static inline uint64_t shape_next(struct shape_rng *r)
-{
-    uint64_t z = r->state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-/* 0..n-1 */
-static inline uint64_t shape_below(struct shape_rng *r, uint64_t n)
-{
-    return (uint64_t)((unsigned __int128)shape_next(r) * n >> 64);
-}
-
-static inline int64_t shape_between(struct shape_rng *r, int64_t low, int64_t high)
-{
-    return low + (int64_t)shape_below(r, (uint64_t)(high - low) + 1);
-}
-
-/* Uniform in [0, 1). */
-static inline double shape_uniform(struct shape_rng *r)
-{
-    return (double)(shape_next(r) >> 11) * 0x1p-53;
-}
-
 /* Standard normal. */
-static inline double shape_normal(struct shape_rng *r)
+static inline double shape_normal(struct rng *r)
 {
-    double u = 1.0 - shape_uniform(r);
+    double u = 1.0 - rng_unit(r);
 
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * shape_uniform(r));
+    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * rng_unit(r));
 }
 
 /* V as a sender prints it with DIGITS decimals and a reader parses it. */
@@ -67,59 +33,59 @@ static inline double shape_round(double v, int digits)
 
 /* ---- the comparison's shapes ---- */
 
-static inline void shape_gauge(struct shape_rng *r, double *v, size_t n)
+static inline void shape_gauge(struct rng *r, double *v, size_t n)
 {
-    int64_t widest = shape_between(r, 1, 60), at = shape_between(r, 0, 10000);
+    int64_t widest = rng_between(r, 1, 60), at = rng_between(r, 0, 10000);
 
     for (size_t i = 0; i < n; i++) {
-        if (shape_below(r, 8) != 0)
-            at += shape_between(r, -widest, widest);
+        if (rng_below(r, 8) != 0)
+            at += rng_between(r, -widest, widest);
         at = at < 0 ? 0 : at > 10000 ? 10000 : at;
         v[i] = (double)at / 100;
     }
 }
 
-static inline void shape_counter(struct shape_rng *r, double *v, size_t n)
+static inline void shape_counter(struct rng *r, double *v, size_t n)
 {
-    int64_t rate = shape_between(r, 1, shape_below(r, 3) != 0 ? 128 : 16384), at = shape_between(r, 0, 1000000000);
+    int64_t rate = rng_between(r, 1, rng_below(r, 3) != 0 ? 128 : 16384), at = rng_between(r, 0, 1000000000);
 
     for (size_t i = 0; i < n; i++) {
-        at += shape_between(r, rate / 2, rate * 3 / 2);
+        at += rng_between(r, rate / 2, rate * 3 / 2);
         v[i] = (double)at;
     }
 }
 
-static inline void shape_constant(struct shape_rng *r, double *v, size_t n)
+static inline void shape_constant(struct rng *r, double *v, size_t n)
 {
-    double value = (double)shape_below(r, 1000);
+    double value = (double)rng_below(r, 1000);
 
     for (size_t i = 0; i < n; i++)
         v[i] = value;
 }
 
-static inline void shape_rare(struct shape_rng *r, double *v, size_t n)
+static inline void shape_rare(struct rng *r, double *v, size_t n)
 {
-    double value = (double)shape_below(r, 100);
+    double value = (double)rng_below(r, 100);
 
     for (size_t i = 0; i < n; i++) {
-        if (shape_below(r, 256) == 0)
-            value = (double)shape_below(r, 100);
+        if (rng_below(r, 256) == 0)
+            value = (double)rng_below(r, 100);
         v[i] = value;
     }
 }
 
-static inline void shape_noisy(struct shape_rng *r, double *v, size_t n)
+static inline void shape_noisy(struct rng *r, double *v, size_t n)
 {
-    double base = (double)shape_between(r, 1, 900);
+    double base = (double)rng_between(r, 1, 900);
 
     for (size_t i = 0; i < n; i++)
-        v[i] = shape_round(base * (1 + 0.25 * shape_uniform(r)), 13);
+        v[i] = shape_round(base * (1 + 0.25 * rng_unit(r)), 13);
 }
 
-static inline void shape_random53(struct shape_rng *r, double *v, size_t n)
+static inline void shape_random53(struct rng *r, double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        v[i] = shape_round(100 + 900 * shape_uniform(r), 14);
+        v[i] = shape_round(100 + 900 * rng_unit(r), 14);
 }
 
 /* ---- what collectors send ---- */
@@ -129,56 +95,56 @@ static inline double shape_day(size_t i)
     return sin(6.283185307179586 * (double)i / 8640);
 }
 
-static inline void shape_level(struct shape_rng *r, double *v, size_t n)
+static inline void shape_level(struct rng *r, double *v, size_t n)
 {
-    double level = floor(10 * shape_uniform(r));
+    double level = floor(10 * rng_unit(r));
 
     for (size_t i = 0; i < n; i++)
         v[i] = level;
 }
 
-static inline void shape_flag(struct shape_rng *r, double *v, size_t n)
+static inline void shape_flag(struct rng *r, double *v, size_t n)
 {
     double flag = 1;
 
     for (size_t i = 0; i < n; i++) {
-        if (shape_uniform(r) < 0.002)
+        if (rng_unit(r) < 0.002)
             flag = 1 - flag;
         v[i] = flag;
     }
 }
 
-static inline void shape_errors(struct shape_rng *r, double *v, size_t n)
+static inline void shape_errors(struct rng *r, double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        v[i] = shape_uniform(r) < 0.02 ? (double)shape_between(r, 1, 5) : 0;
+        v[i] = rng_unit(r) < 0.02 ? (double)rng_between(r, 1, 5) : 0;
 }
 
-static inline void shape_counter50(struct shape_rng *r, double *v, size_t n)
+static inline void shape_counter50(struct rng *r, double *v, size_t n)
 {
-    double c = (double)shape_below(r, 1000000000);
+    double c = (double)rng_below(r, 1000000000);
 
     for (size_t i = 0; i < n; i++)
         v[i] = c += trunc(50 * (1 + 0.5 * shape_day(i))) + trunc(7 * shape_normal(r));
 }
 
-static inline void shape_counter1m(struct shape_rng *r, double *v, size_t n)
+static inline void shape_counter1m(struct rng *r, double *v, size_t n)
 {
-    double c = (double)shape_below(r, 1000000000);
+    double c = (double)rng_below(r, 1000000000);
 
     for (size_t i = 0; i < n; i++)
         v[i] = c += trunc(1e6 * (1 + 0.6 * shape_day(i)) * exp(0.3 * shape_normal(r)));
 }
 
-static inline void shape_integer(struct shape_rng *r, double *v, size_t n)
+static inline void shape_integer(struct rng *r, double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         v[i] = fmax(0, floor(12 + 8 * shape_day(i) + 3 * shape_normal(r)));
 }
 
-static inline void shape_rss(struct shape_rng *r, double *v, size_t n)
+static inline void shape_rss(struct rng *r, double *v, size_t n)
 {
-    double m = (1 + 7 * shape_uniform(r)) * 1e9;
+    double m = (1 + 7 * rng_unit(r)) * 1e9;
 
     for (size_t i = 0; i < n; i++) {
         m = fmax(m + 3e6 * shape_normal(r), 1e8);
@@ -186,7 +152,7 @@ static inline void shape_rss(struct shape_rng *r, double *v, size_t n)
     }
 }
 
-static inline void shape_cpu(struct shape_rng *r, double *v, size_t n)
+static inline void shape_cpu(struct rng *r, double *v, size_t n)
 {
     double a = 0;
 
@@ -197,17 +163,17 @@ static inline void shape_cpu(struct shape_rng *r, double *v, size_t n)
     }
 }
 
-static inline void shape_gaps(struct shape_rng *r, double *v, size_t n)
+static inline void shape_gaps(struct rng *r, double *v, size_t n)
 {
     double a = 0;
 
     for (size_t i = 0; i < n; i++) {
         a += 1.5 * shape_normal(r) - 0.05 * (a - 40);
-        v[i] = shape_uniform(r) < 0.05 ? NAN : shape_round(a, 2);
+        v[i] = rng_unit(r) < 0.05 ? NAN : shape_round(a, 2);
     }
 }
 
-static inline void shape_temperature(struct shape_rng *r, double *v, size_t n)
+static inline void shape_temperature(struct rng *r, double *v, size_t n)
 {
     double a = 0;
 
@@ -217,22 +183,22 @@ static inline void shape_temperature(struct shape_rng *r, double *v, size_t n)
     }
 }
 
-static inline void shape_latency(struct shape_rng *r, double *v, size_t n)
+static inline void shape_latency(struct rng *r, double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         v[i] = shape_round(exp(2.5 + 0.4 * shape_day(i) + 0.5 * shape_normal(r)), 3);
 }
 
-static inline void shape_mean(struct shape_rng *r, double *v, size_t n)
+static inline void shape_mean(struct rng *r, double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        double sum = (double)(shape_below(r, 2000) + shape_below(r, 2000) + shape_below(r, 2000));
+        double sum = (double)(rng_below(r, 2000) + rng_below(r, 2000) + rng_below(r, 2000));
 
-        v[i] = sum / (double)shape_between(r, 20, 99);
+        v[i] = sum / (double)rng_between(r, 20, 99);
     }
 }
 
-static inline void shape_double(struct shape_rng *r, double *v, size_t n)
+static inline void shape_double(struct rng *r, double *v, size_t n)
 {
     double a = 0;
 
@@ -242,9 +208,9 @@ static inline void shape_double(struct shape_rng *r, double *v, size_t n)
     }
 }
 
-static inline void shape_load(struct shape_rng *r, double *v, size_t n)
+static inline void shape_load(struct rng *r, double *v, size_t n)
 {
-    double level = shape_uniform(r);
+    double level = rng_unit(r);
 
     for (size_t i = 0; i < n; i++)
         v[i] = shape_round(fmax(0, 0.5 + 4 * level + 0.3 * shape_day(i) + 0.2 * shape_normal(r)), 2);
@@ -254,7 +220,7 @@ struct shape {
     const char *name;
     double weight;  /* in the mixture of its family */
     double entropy; /* bytes a point, where it is known; else 0 */
-    void (*fill)(struct shape_rng *r, double *v, size_t n);
+    void (*fill)(struct rng *r, double *v, size_t n);
 };
 
 static const struct shape shapes_compared[] = {
@@ -286,7 +252,7 @@ enum {
 
 /* A double of any kind, the nasty ones often: zeros of both signs, infinities, subnormals, the ends of the
  * range, integers around 2^53, decimals, random bits. Never NaN. */
-static inline double shape_nasty(struct shape_rng *r)
+static inline double shape_nasty(struct rng *r)
 {
     static const double special[] = {0.0,
                                      -0.0,
@@ -310,19 +276,19 @@ static inline double shape_nasty(struct shape_rng *r)
     uint64_t bits;
     double v;
 
-    switch (shape_below(r, 8)) {
+    switch (rng_below(r, 8)) {
     case 0:
     case 1:
-        return special[shape_below(r, sizeof(special) / sizeof(special[0]))];
+        return special[rng_below(r, sizeof(special) / sizeof(special[0]))];
     case 2:
-        return (double)shape_between(r, -1000, 1000) / 100;
+        return (double)rng_between(r, -1000, 1000) / 100;
     case 3:
-        return (double)shape_between(r, -1000, 1000);
+        return (double)rng_between(r, -1000, 1000);
     case 4:
-        return (double)(int64_t)shape_next(r) / 1024;
+        return (double)(int64_t)rng_u64(r) / 1024;
     default:
         do {
-            bits = shape_next(r);
+            bits = rng_u64(r);
             memcpy(&v, &bits, sizeof(v));
         } while (v != v);
         return v;

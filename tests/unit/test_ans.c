@@ -10,28 +10,28 @@ static uint8_t bytes[CHUNK_SLOTS_MAX * 2 + ANS_OVERHEAD];
 static uint16_t words[CHUNK_SLOTS_MAX];
 
 /* Random weights of KINDS symbols. */
-static struct ans_model model_for(struct shape_rng *rng, uint32_t kinds)
+static struct ans_model model_for(struct rng *rng, uint32_t kinds)
 {
     struct ans_model model = {{0}};
 
     for (uint32_t i = 0; i < kinds; i++)
         model.weights[i] = 1;
     for (uint32_t left = ANS_TOTAL - kinds; left > 0;) {
-        uint32_t some = 1 + (uint32_t)shape_below(rng, left);
+        uint32_t some = 1 + (uint32_t)rng_below(rng, left);
 
-        model.weights[shape_below(rng, kinds)] += (uint16_t)some;
+        model.weights[rng_below(rng, kinds)] += (uint16_t)some;
         left -= some;
     }
     return model;
 }
 
 /* COUNT symbols, as often as their weights say. Returns how many bits they are worth. */
-static double draw(struct shape_rng *rng, const struct ans_model *model, uint32_t count)
+static double draw(struct rng *rng, const struct ans_model *model, uint32_t count)
 {
     double bits = 0;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t slot = (uint32_t)shape_below(rng, ANS_TOTAL), symbol = 0;
+        uint32_t slot = (uint32_t)rng_below(rng, ANS_TOTAL), symbol = 0;
 
         while (slot >= model->weights[symbol])
             slot -= model->weights[symbol++];
@@ -44,9 +44,9 @@ static double draw(struct shape_rng *rng, const struct ans_model *model, uint32_
 Test(ans, symbols_round_trip_at_what_they_are_worth)
 {
     for (uint64_t seed = 1; seed < 2000; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t count = 1 + (uint32_t)shape_below(&rng, shape_below(&rng, 4) ? 100 : CHUNK_SLOTS_MAX);
-        struct ans_model model = model_for(&rng, 1 + (uint32_t)shape_below(&rng, ANS_SYMBOLS_MAX));
+        struct rng rng = rng_from(seed);
+        uint32_t count = 1 + (uint32_t)rng_below(&rng, rng_below(&rng, 4) ? 100 : CHUNK_SLOTS_MAX);
+        struct ans_model model = model_for(&rng, 1 + (uint32_t)rng_below(&rng, ANS_SYMBOLS_MAX));
         double bits = draw(&rng, &model, count);
         size_t len = (size_t)(ans_put(&model, symbols, count, words, bytes) - bytes);
 
@@ -59,7 +59,7 @@ Test(ans, symbols_round_trip_at_what_they_are_worth)
 
 Test(ans, every_changed_bit_is_noticed_or_changes_a_symbol)
 {
-    struct shape_rng rng = shape_rng(5);
+    struct rng rng = rng_from(5);
     struct ans_model model = model_for(&rng, 20);
     size_t len;
 
@@ -74,7 +74,7 @@ Test(ans, every_changed_bit_is_noticed_or_changes_a_symbol)
 
 Test(ans, refuses_what_is_cut_or_too_long)
 {
-    struct shape_rng rng = shape_rng(6);
+    struct rng rng = rng_from(6);
     struct ans_model model = model_for(&rng, 20);
     size_t len;
 

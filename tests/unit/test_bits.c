@@ -24,15 +24,15 @@ Test(bits, of_any_widths_round_trip)
     static uint8_t bytes[500 * 8];
 
     for (uint64_t seed = 1; seed < 500; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        unsigned n = 1 + (unsigned)shape_below(&rng, 500);
+        struct rng rng = rng_from(seed);
+        unsigned n = 1 + (unsigned)rng_below(&rng, 500);
         struct bit_writer w = bit_writer_of(bytes, sizeof(bytes));
         struct bit_reader r;
         uint8_t *end;
 
         for (unsigned i = 0; i < n; i++) {
-            widths[i] = (unsigned)shape_below(&rng, 65);
-            numbers[i] = widths[i] == 0 ? 0 : shape_next(&rng) >> (64 - widths[i]);
+            widths[i] = (unsigned)rng_below(&rng, 65);
+            numbers[i] = widths[i] == 0 ? 0 : rng_u64(&rng) >> (64 - widths[i]);
             bits_put(&w, numbers[i], widths[i]);
         }
         end = bits_finish(&w);

@@ -71,7 +71,7 @@ Test(chunk, of_no_point_is_no_bytes)
 Test(chunk, of_one_slot_keeps_it)
 {
     for (int i = 0; i < 64; i++) {
-        struct shape_rng rng = shape_rng((uint64_t)i);
+        struct rng rng = rng_from((uint64_t)i);
         double value = shape_nasty(&rng);
 
         round_trip(&value, 1, (uint64_t)i);
@@ -135,11 +135,11 @@ Test(chunk, all_payloads_of_nan_are_absent)
 }
 
 /* A random row: a shape or nasty values, with no, few or many gaps, or long ones. */
-static void random_row(struct shape_rng *rng, double *values, uint32_t slots)
+static void random_row(struct rng *rng, double *values, uint32_t slots)
 {
-    unsigned shape = (unsigned)shape_below(rng, SHAPES_COMPARED + SHAPES_COLLECTED + 3);
-    unsigned gaps = (unsigned)shape_below(rng, 4);
-    double chance = gaps == 1 ? 0.02 : gaps == 2 ? shape_uniform(rng) : 0;
+    unsigned shape = (unsigned)rng_below(rng, SHAPES_COMPARED + SHAPES_COLLECTED + 3);
+    unsigned gaps = (unsigned)rng_below(rng, 4);
+    double chance = gaps == 1 ? 0.02 : gaps == 2 ? rng_unit(rng) : 0;
     bool away = false;
 
     if (shape < SHAPES_COMPARED)
@@ -150,13 +150,13 @@ static void random_row(struct shape_rng *rng, double *values, uint32_t slots)
         for (uint32_t i = 0; i < slots; i++)
             values[i] = shape_nasty(rng);
     /* Single strange values among tame ones. */
-    if (shape_below(rng, 3) == 0)
-        for (unsigned i = 0; i < 1 + shape_below(rng, 5); i++)
-            values[shape_below(rng, slots)] = shape_nasty(rng);
+    if (rng_below(rng, 3) == 0)
+        for (unsigned i = 0; i < 1 + rng_below(rng, 5); i++)
+            values[rng_below(rng, slots)] = shape_nasty(rng);
     for (uint32_t i = 0; i < slots; i++) {
-        if (gaps == 3 && shape_below(rng, 50) == 0)
+        if (gaps == 3 && rng_below(rng, 50) == 0)
             away = !away;
-        if (away || shape_uniform(rng) < chance)
+        if (away || rng_unit(rng) < chance)
             values[i] = NAN;
     }
 }
@@ -167,8 +167,8 @@ Test(chunk, round_trips_to_the_bit)
     uint64_t count = 3000, first = seeds_first(&count);
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t slots = 1 + (uint32_t)shape_below(&rng, shape_below(&rng, 8) == 0 ? CHUNK_SLOTS_MAX : 300);
+        struct rng rng = rng_from(seed);
+        uint32_t slots = 1 + (uint32_t)rng_below(&rng, rng_below(&rng, 8) == 0 ? CHUNK_SLOTS_MAX : 300);
 
         random_row(&rng, values, slots);
         round_trip(values, slots, seed);
@@ -181,9 +181,9 @@ Test(chunk, decodes_any_part)
     static uint8_t bytes[10000];
 
     for (uint64_t seed = 1; seed < 200; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t slots = 1 + (uint32_t)shape_below(&rng, 1000);
-        uint32_t first = (uint32_t)shape_below(&rng, slots + 1), count = (uint32_t)shape_below(&rng, slots - first + 1);
+        struct rng rng = rng_from(seed);
+        uint32_t slots = 1 + (uint32_t)rng_below(&rng, 1000);
+        uint32_t first = (uint32_t)rng_below(&rng, slots + 1), count = (uint32_t)rng_below(&rng, slots - first + 1);
         size_t len;
         int want = 0;
 
@@ -228,21 +228,21 @@ Test(chunk, survives_damage)
     uint64_t count = 300, first = seeds_first(&count);
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t slots = 1 + (uint32_t)shape_below(&rng, 200);
+        struct rng rng = rng_from(seed);
+        uint32_t slots = 1 + (uint32_t)rng_below(&rng, 200);
         size_t len;
 
         random_row(&rng, values, slots);
         len = chunk_encode(encoder, values, slots, bytes);
         for (int i = 0; i < 50 && len != 0; i++) {
-            size_t at = shape_below(&rng, shape_below(&rng, 2) ? len : len < 16 ? len : 16);
+            size_t at = rng_below(&rng, rng_below(&rng, 2) ? len : len < 16 ? len : 16);
             uint8_t before = bytes[at];
 
-            bytes[at] ^= (uint8_t)(1 << shape_below(&rng, 8));
+            bytes[at] ^= (uint8_t)(1 << rng_below(&rng, 8));
             decode_garbage(bytes, len, slots);
-            decode_garbage(bytes, shape_below(&rng, len), slots);
+            decode_garbage(bytes, rng_below(&rng, len), slots);
             bytes[at] = before;
-            decode_garbage(bytes, len, 1 + (uint32_t)shape_below(&rng, 300));
+            decode_garbage(bytes, len, 1 + (uint32_t)rng_below(&rng, 300));
         }
     }
 }
@@ -253,15 +253,15 @@ Test(chunk, survives_random_bytes)
     uint64_t count = 20000, first = seeds_first(&count);
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        size_t len = shape_below(&rng, sizeof(bytes));
+        struct rng rng = rng_from(seed);
+        size_t len = rng_below(&rng, sizeof(bytes));
 
         for (size_t i = 0; i < len; i++)
-            bytes[i] = (uint8_t)shape_next(&rng);
+            bytes[i] = (uint8_t)rng_u64(&rng);
         /* Mostly with a head that gets beyond the first check. */
-        if (len != 0 && shape_below(&rng, 4) != 0)
-            bytes[0] = (uint8_t)(shape_below(&rng, 3) << 6 | shape_between(&rng, CODEC_CONST, CODEC_RAW));
-        decode_garbage(bytes, len, 1 + (uint32_t)shape_below(&rng, 300));
+        if (len != 0 && rng_below(&rng, 4) != 0)
+            bytes[0] = (uint8_t)(rng_below(&rng, 3) << 6 | rng_between(&rng, CODEC_CONST, CODEC_RAW));
+        decode_garbage(bytes, len, 1 + (uint32_t)rng_below(&rng, 300));
     }
 }
 

@@ -30,13 +30,13 @@ Test(codec_decimal, divides_to_the_bit_at_every_size)
 
     for (int e = 0; e <= 15; e++, power *= 10) {
         for (int size = 1; size <= 52; size++) {
-            struct shape_rng rng = shape_rng((uint64_t)(e * 100 + size));
+            struct rng rng = rng_from((uint64_t)(e * 100 + size));
 
             for (uint32_t i = 0; i < 400; i++) {
-                int64_t most = ((int64_t)1 << size) - 1, near = most - (int64_t)shape_below(&rng, 20);
-                int64_t integer = shape_below(&rng, 4) == 0 && near > 0 ? near : shape_between(&rng, 0, most);
+                int64_t most = ((int64_t)1 << size) - 1, near = most - (int64_t)rng_below(&rng, 20);
+                int64_t integer = rng_below(&rng, 4) == 0 && near > 0 ? near : rng_between(&rng, 0, most);
 
-                values[i] = (double)(shape_below(&rng, 2) ? integer : -integer) / power;
+                values[i] = (double)(rng_below(&rng, 2) ? integer : -integer) / power;
                 /* There is no negative zero among decimals. */
                 if (values[i] == 0)
                     values[i] = 0;
@@ -60,12 +60,12 @@ Test(codec_decimal, divides_all_small_integers_to_the_bit)
 
 Test(codec_decimal, takes_what_strtod_makes_of_decimals)
 {
-    struct shape_rng rng = shape_rng(1);
+    struct rng rng = rng_from(1);
     char text[64];
 
     for (int digits = 0; digits <= 9; digits++) {
         for (uint32_t i = 0; i < 1000; i++) {
-            snprintf(text, sizeof(text), "%.*f", digits, 100000 * shape_uniform(&rng));
+            snprintf(text, sizeof(text), "%.*f", digits, 100000 * rng_unit(&rng));
             values[i] = strtod(text, NULL);
         }
         cr_assert_lt(round_trip(1000), 1000 * (17 + 3.33 * digits + 1) / 8 + 50, "%d digits", digits);
@@ -85,27 +85,27 @@ Test(codec_decimal, keeps_strange_values_among_decimals)
 
 Test(codec_decimal, takes_full_mantissas_by_their_bits)
 {
-    struct shape_rng rng = shape_rng(3);
+    struct rng rng = rng_from(3);
 
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = (shape_uniform(&rng) - 0.5) / 3;
+        values[i] = (rng_unit(&rng) - 0.5) / 3;
     cr_assert_neq(round_trip(1000), 0);
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = 100 + shape_uniform(&rng);
+        values[i] = 100 + rng_unit(&rng);
     cr_assert_lt(round_trip(1000), 1000 * 47 / 8 + 50, "sign, exponent and the first bits are common");
 }
 
 Test(codec_decimal, finds_the_common_divisor)
 {
-    struct shape_rng rng = shape_rng(4);
+    struct rng rng = rng_from(4);
 
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = 1e9 + 4096.0 * (double)shape_below(&rng, 16);
+        values[i] = 1e9 + 4096.0 * (double)rng_below(&rng, 16);
     cr_assert_lt(round_trip(1000), 1000 * 4 / 8 + 40);
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = 0.05 * (double)shape_below(&rng, 16);
+        values[i] = 0.05 * (double)rng_below(&rng, 16);
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = (double)shape_below(&rng, 16) * 5 / 100;
+        values[i] = (double)rng_below(&rng, 16) * 5 / 100;
     cr_assert_lt(round_trip(1000), 1000 * 4 / 8 + 40);
 }
 
@@ -114,10 +114,10 @@ Test(codec_decimal, takes_rates_over_an_interval)
     const double intervals[] = {3, 6, 7, 9, 15, 30, 60, 300, 3600, 86400, 604800};
 
     for (unsigned k = 0; k < sizeof(intervals) / sizeof(intervals[0]); k++) {
-        struct shape_rng rng = shape_rng(k + 1);
+        struct rng rng = rng_from(k + 1);
 
         for (uint32_t i = 0; i < 1000; i++)
-            values[i] = (double)shape_between(&rng, -2000, 2000) / intervals[k];
+            values[i] = (double)rng_between(&rng, -2000, 2000) / intervals[k];
         for (uint32_t i = 0; i < 1000; i++)
             values[i] = values[i] == 0 ? 0 : values[i];
         cr_assert_lt(round_trip(1000), 1000 * 12 / 8 + 50, "a divisor of %g", intervals[k]);
@@ -126,11 +126,11 @@ Test(codec_decimal, takes_rates_over_an_interval)
 
 Test(codec_decimal, takes_differences_where_they_are_smaller)
 {
-    struct shape_rng rng = shape_rng(5);
+    struct rng rng = rng_from(5);
     double at = 1e12;
 
     for (uint32_t i = 0; i < 1000; i++)
-        values[i] = at += (double)shape_below(&rng, 16);
+        values[i] = at += (double)rng_below(&rng, 16);
     cr_assert_lt(round_trip(1000), 1000 * 4 / 8 + 40);
     for (uint32_t i = 0; i < 1000; i++)
         values[i] = 3.0 * i * i + 7.0 * i + 1e6;

@@ -24,13 +24,13 @@ static size_t round_trip(const struct codec *codec, uint32_t n)
 Test(codec_gorilla, of_any_doubles_round_trip)
 {
     for (uint64_t seed = 1; seed < 3000; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t n = 1 + (uint32_t)shape_below(&rng, 200);
-        uint64_t mask = shape_next(&rng) << shape_below(&rng, 64), bits = shape_next(&rng) >> 2;
+        struct rng rng = rng_from(seed);
+        uint32_t n = 1 + (uint32_t)rng_below(&rng, 200);
+        uint64_t mask = rng_u64(&rng) << rng_below(&rng, 64), bits = rng_u64(&rng) >> 2;
 
         for (uint32_t i = 0; i < n; i++) {
-            bits ^= shape_next(&rng) & mask & INT64_MAX >> 1;
-            values[i] = shape_below(&rng, 20) == 0 ? shape_nasty(&rng) : bits_value(bits);
+            bits ^= rng_u64(&rng) & mask & INT64_MAX >> 1;
+            values[i] = rng_below(&rng, 20) == 0 ? shape_nasty(&rng) : bits_value(bits);
             if (values[i] != values[i])
                 values[i] = 0;
         }
@@ -84,7 +84,7 @@ Test(codec_gorilla, refuses_a_window_that_was_never_opened_or_is_too_wide)
 
 Test(codec_raw, of_any_doubles_round_trip)
 {
-    struct shape_rng rng = shape_rng(1);
+    struct rng rng = rng_from(1);
 
     for (uint32_t i = 0; i < 500; i++)
         values[i] = shape_nasty(&rng);
@@ -95,7 +95,7 @@ Test(codec_raw, of_any_doubles_round_trip)
 Test(codec_const, of_any_double_round_trip)
 {
     for (uint64_t seed = 1; seed < 300; seed++) {
-        struct shape_rng rng = shape_rng(seed);
+        struct rng rng = rng_from(seed);
         double value = shape_nasty(&rng);
 
         for (uint32_t i = 0; i < 50; i++)

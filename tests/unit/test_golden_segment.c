@@ -15,7 +15,7 @@ static const uint32_t ids[ROWS] = {3, 4, 5, 9, 10, 11, 12, 70, 71, 200, 201, 300
 
 static void row_of(uint32_t row, double *v)
 {
-    struct shape_rng rng = shape_rng(row + 1);
+    struct rng rng = rng_from(row + 1);
     int64_t at = 100000;
     uint64_t bits = 0;
 
@@ -23,16 +23,16 @@ static void row_of(uint32_t row, double *v)
         int64_t bell = 0;
 
         for (int k = 0; k < 6; k++)
-            bell += shape_between(&rng, -40, 40);
+            bell += rng_between(&rng, -40, 40);
         switch (row) {
         case 0: /* const */
             v[i] = 42;
             break;
         case 1: /* a counter: differences, all alike */
-            v[i] = (double)(at += shape_between(&rng, 50, 110));
+            v[i] = (double)(at += rng_between(&rng, 50, 110));
             break;
         case 2: /* a gauge that often stands still: one usual difference */
-            at += shape_below(&rng, 3) == 0 ? shape_between(&rng, -30, 30) : 0;
+            at += rng_below(&rng, 3) == 0 ? rng_between(&rng, -30, 30) : 0;
             v[i] = (double)at / 100;
             break;
         case 3: /* a bell: buckets */
@@ -42,19 +42,19 @@ static void row_of(uint32_t row, double *v)
             v[i] = i / 30 % 2 == 0 ? NAN : (double)(at + bell) / 10;
             break;
         case 5: /* many single gaps: a bitmap */
-            v[i] = shape_below(&rng, 2) ? NAN : (double)(at += shape_between(&rng, 0, 9));
+            v[i] = rng_below(&rng, 2) ? NAN : (double)(at += rng_between(&rng, 0, 9));
             break;
         case 6: /* full mantissas: their bits */
-            bits = 0x4070000000000000 + (shape_next(&rng) >> 12);
+            bits = 0x4070000000000000 + (rng_u64(&rng) >> 12);
             memcpy(&v[i], &bits, sizeof(v[i]));
             break;
         case 7: /* irregular values, each for a while: XOR */
             if (i % 8 == 0)
-                bits = 0x3ff0000000000000 + (shape_next(&rng) >> 12);
+                bits = 0x3ff0000000000000 + (rng_u64(&rng) >> 12);
             memcpy(&v[i], &bits, sizeof(v[i]));
             break;
         case 8: /* random bits: raw */
-            bits = shape_next(&rng);
+            bits = rng_u64(&rng);
             bits ^= bits << 1 >> 53 == 0x7ff ? (uint64_t)1 << 62 : 0;
             memcpy(&v[i], &bits, sizeof(v[i]));
             break;
@@ -62,16 +62,16 @@ static void row_of(uint32_t row, double *v)
             v[i] = i == 100 ? INFINITY : i == 200 ? -0.0 : i == 599 ? 5e-324 : (double)(i % 7) / 10;
             break;
         case 10: /* second differences */
-            v[i] = (double)(3 * i * i + shape_between(&rng, 0, 3));
+            v[i] = (double)(3 * i * i + rng_between(&rng, 0, 3));
             break;
         case 11: /* multiples of a page, with outliers: divisor and patches */
-            v[i] = i % 90 == 89 ? 1e15 : 4096.0 * (double)shape_between(&rng, 1000, 1300);
+            v[i] = i % 90 == 89 ? 1e15 : 4096.0 * (double)rng_between(&rng, 1000, 1300);
             break;
         case 12: /* an error now and then: no bits but patches */
             v[i] = i % 50 == 7 ? (double)(i % 4 + 1) : 0;
             break;
         case 13: /* a rate over a minute */
-            v[i] = (double)shape_between(&rng, 0, 5000) / 60;
+            v[i] = (double)rng_between(&rng, 0, 5000) / 60;
         }
     }
 }

@@ -43,11 +43,11 @@ Test(residuals, of_nothing_round_trip)
 Test(residuals, of_every_width_round_trip)
 {
     for (unsigned width = 0; width <= 64; width++) {
-        struct shape_rng rng = shape_rng(width + 1);
+        struct rng rng = rng_from(width + 1);
 
         for (uint32_t count = 1; count < 300; count += 1 + count / 9) {
             for (uint32_t i = 0; i < count; i++)
-                numbers[i] = width == 0 ? 0 : shape_next(&rng) >> (64 - width);
+                numbers[i] = width == 0 ? 0 : rng_u64(&rng) >> (64 - width);
             round_trip_best(count, width + 1);
         }
     }
@@ -55,26 +55,26 @@ Test(residuals, of_every_width_round_trip)
 
 Test(residuals, that_are_equally_likely_cost_log2_of_their_number)
 {
-    struct shape_rng rng = shape_rng(7);
+    struct rng rng = rng_from(7);
 
     for (uint32_t i = 0; i < 4000; i++)
-        numbers[i] = (uint64_t)shape_between(&rng, -50, 49);
+        numbers[i] = (uint64_t)rng_between(&rng, -50, 49);
     cr_assert_lt(round_trip_best(4000, 7), 4000 * log2(100) / 8 * 1.01 + 24);
 }
 
 Test(residuals, with_a_usual_number_cost_less)
 {
-    struct shape_rng rng = shape_rng(8);
+    struct rng rng = rng_from(8);
 
     for (uint32_t i = 0; i < 4000; i++)
-        numbers[i] = shape_below(&rng, 2) ? 0 : (uint64_t)shape_between(&rng, -50, 50);
+        numbers[i] = rng_below(&rng, 2) ? 0 : (uint64_t)rng_between(&rng, -50, 50);
     /* One bit for which it is, and half of the time log2(101). */
     cr_assert_lt(round_trip_best(4000, 8), 4000 * (1 + log2(101) / 2) / 8 * 1.02 + 24);
 }
 
 Test(residuals, in_a_bell_cost_their_entropy)
 {
-    struct shape_rng rng = shape_rng(9);
+    struct rng rng = rng_from(9);
 
     for (uint32_t i = 0; i < 4000; i++)
         numbers[i] = (uint64_t)(int64_t)floor(1000 * shape_normal(&rng));
@@ -82,23 +82,23 @@ Test(residuals, in_a_bell_cost_their_entropy)
 }
 
 /* Any mixture of narrow and wide, near and far. */
-static void random_numbers(struct shape_rng *rng, uint32_t count)
+static void random_numbers(struct rng *rng, uint32_t count)
 {
-    int64_t near = shape_between(rng, 1, (int64_t)1 << shape_below(rng, 60));
-    int64_t far = near + shape_between(rng, 0, near);
-    uint64_t base = shape_below(rng, 2) ? shape_next(rng) : 0;
-    unsigned kind = (unsigned)shape_below(rng, 4), rare = 1 + (unsigned)shape_below(rng, 200);
+    int64_t near = rng_between(rng, 1, (int64_t)1 << rng_below(rng, 60));
+    int64_t far = near + rng_between(rng, 0, near);
+    uint64_t base = rng_below(rng, 2) ? rng_u64(rng) : 0;
+    unsigned kind = (unsigned)rng_below(rng, 4), rare = 1 + (unsigned)rng_below(rng, 200);
 
     for (uint32_t i = 0; i < count; i++) {
-        numbers[i] = base + (uint64_t)shape_between(rng, -near, near);
+        numbers[i] = base + (uint64_t)rng_between(rng, -near, near);
         if (kind == 1)
             numbers[i] = base + (uint64_t)(int64_t)((double)near / 4 * shape_normal(rng));
-        if (kind == 2 && shape_below(rng, 3) != 0)
+        if (kind == 2 && rng_below(rng, 3) != 0)
             numbers[i] = base;
-        if (shape_below(rng, rare) == 0)
-            numbers[i] = base + (uint64_t)shape_between(rng, -far, far);
-        if (kind == 3 && shape_below(rng, 100) == 0)
-            numbers[i] = shape_next(rng);
+        if (rng_below(rng, rare) == 0)
+            numbers[i] = base + (uint64_t)rng_between(rng, -far, far);
+        if (kind == 3 && rng_below(rng, 100) == 0)
+            numbers[i] = rng_u64(rng);
     }
 }
 
@@ -108,8 +108,8 @@ Test(residuals, of_any_kind_round_trip)
     uint64_t first = only == NULL ? 1 : strtoull(only, NULL, 10), count = only == NULL ? 4000 : 1;
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        uint32_t n = 1 + (uint32_t)shape_below(&rng, shape_below(&rng, 2) ? CHUNK_SLOTS_MAX : 200);
+        struct rng rng = rng_from(seed);
+        uint32_t n = 1 + (uint32_t)rng_below(&rng, rng_below(&rng, 2) ? CHUNK_SLOTS_MAX : 200);
 
         random_numbers(&rng, n);
         round_trip_best(n, seed);
@@ -118,15 +118,15 @@ Test(residuals, of_any_kind_round_trip)
 
 Test(residuals, are_refused_when_something_is_missing_or_left)
 {
-    struct shape_rng rng = shape_rng(11);
+    struct rng rng = rng_from(11);
 
     for (int form = 0; form < 3; form++) {
         struct residuals_plan plan;
         size_t len;
 
         for (uint32_t i = 0; i < 1000; i++)
-            numbers[i] = form == 0   ? shape_next(&rng) >> 54
-                         : form == 1 ? shape_below(&rng, 150)
+            numbers[i] = form == 0   ? rng_u64(&rng) >> 54
+                         : form == 1 ? rng_below(&rng, 150)
                                      : (uint64_t)(int64_t)(40 * shape_normal(&rng));
         plan = residuals_plan_refine(numbers, 1000, residuals_plan_packed(numbers, 1000));
         len = (size_t)(residuals_put(numbers, 1000, &plan, &scratch, bytes) - bytes);
@@ -141,16 +141,16 @@ Test(residuals, are_refused_when_something_is_missing_or_left)
 Test(residuals, garbage_is_safe)
 {
     for (uint64_t seed = 1; seed < 30000; seed++) {
-        struct shape_rng rng = shape_rng(seed);
-        size_t len = shape_below(&rng, 200);
+        struct rng rng = rng_from(seed);
+        size_t len = rng_below(&rng, 200);
         uint8_t *garbage = malloc(len + 1);
         struct reader in = reader_of(span_of(garbage, len));
 
         for (size_t i = 0; i < len; i++)
-            garbage[i] = (uint8_t)shape_next(&rng);
-        if (len != 0 && shape_below(&rng, 2))
-            garbage[0] = (uint8_t)(shape_between(&rng, 60, RESIDUALS_BUCKETS) | shape_below(&rng, 2) << 7);
-        residuals_get(&in, (uint32_t)shape_below(&rng, 100), out);
+            garbage[i] = (uint8_t)rng_u64(&rng);
+        if (len != 0 && rng_below(&rng, 2))
+            garbage[0] = (uint8_t)(rng_between(&rng, 60, RESIDUALS_BUCKETS) | rng_below(&rng, 2) << 7);
+        residuals_get(&in, (uint32_t)rng_below(&rng, 100), out);
         free(garbage);
     }
 }

@@ -209,13 +209,13 @@ static int compare_ids(const void *a, const void *b)
 }
 
 /* Ids that lie NEAR each other on average; returns how many are left without repetitions. */
-static uint32_t random_ids(struct shape_rng *rng, uint32_t *ids, uint32_t count, uint64_t near)
+static uint32_t random_ids(struct rng *rng, uint32_t *ids, uint32_t count, uint64_t near)
 {
     uint64_t range = count * near < UINT32_MAX ? count * near : UINT32_MAX;
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < count; i++)
-        ids[i] = (uint32_t)shape_below(rng, range);
+        ids[i] = (uint32_t)rng_below(rng, range);
     qsort(ids, count, sizeof(*ids), compare_ids);
     for (uint32_t i = 0; i < count; i++)
         if (kept == 0 || ids[kept - 1] != ids[i])
@@ -234,7 +234,7 @@ Test(segment, finds_exactly_its_ids)
     const uint64_t nears[] = {1, 2, 20, 60, 1000, 1000000};
 
     for (unsigned n = 0; n < sizeof(nears) / sizeof(nears[0]); n++) {
-        struct shape_rng rng = shape_rng(n + 1);
+        struct rng rng = rng_from(n + 1);
         uint32_t count = random_ids(&rng, ids, 10000, nears[n]);
         struct segment *seg;
 
@@ -244,7 +244,7 @@ Test(segment, finds_exactly_its_ids)
         for (uint32_t i = 0; i < count; i++)
             assert_row(seg, ids[i]);
         for (int i = 0; i < 20000; i++) {
-            uint32_t id = (uint32_t)shape_below(&rng, 10000 * nears[n] + 10);
+            uint32_t id = (uint32_t)rng_below(&rng, 10000 * nears[n] + 10);
 
             cr_assert_eq(segment_has(seg, id, &err), has_id(ids, count, id), "near %d id %u", (int)nears[n], id);
         }
@@ -274,7 +274,7 @@ Test(segment, walks_all_rows_in_order)
     const uint64_t nears[] = {1, 3, 50, 100000};
 
     for (unsigned n = 0; n < sizeof(nears) / sizeof(nears[0]); n++) {
-        struct shape_rng rng = shape_rng(n + 10);
+        struct rng rng = rng_from(n + 10);
         uint32_t count = random_ids(&rng, ids, 9000, nears[n]), at = 0;
         struct segment_cursor cursor;
         struct segment_row row, looked_up;
@@ -318,7 +318,7 @@ Test(segment, keeps_large_chunks_and_full_groups)
     struct segment *seg;
 
     for (uint32_t id = 0; id < 150; id++) {
-        struct shape_rng rng = shape_rng(id + 1);
+        struct rng rng = rng_from(id + 1);
 
         for (uint32_t i = 0; i < CHUNK_SLOTS_MAX; i++)
             values[i] = shape_nasty(&rng);
@@ -328,7 +328,7 @@ Test(segment, keeps_large_chunks_and_full_groups)
     seg = open_it();
     cr_assert_gt(segment_info(seg)->groups, 2);
     for (uint32_t id = 0; id < 150; id++) {
-        struct shape_rng rng = shape_rng(id + 1);
+        struct rng rng = rng_from(id + 1);
 
         cr_assert_eq(segment_read(seg, id, 0, CHUNK_SLOTS_MAX, out, &err), 1);
         for (uint32_t i = 0; i < CHUNK_SLOTS_MAX; i++) {
@@ -369,7 +369,7 @@ Test(segment, keeps_two_columns)
 Test(segment, copies_encoded_rows)
 {
     static uint32_t ids[500];
-    struct shape_rng rng = shape_rng(3);
+    struct rng rng = rng_from(3);
     uint32_t count = random_ids(&rng, ids, 500, 5);
     struct segment_info info = info_of(50);
     struct segment_cursor cursor;
@@ -555,11 +555,11 @@ Test(segment, survives_lies_under_valid_checksums)
         count = 1;
     }
     for (uint64_t seed = first; seed < first + count; seed++) {
-        struct shape_rng rng = shape_rng(seed);
+        struct rng rng = rng_from(seed);
         double out[40];
         struct segment *seg;
         struct segment_check result;
-        uint32_t rows = random_ids(&rng, ids, 300, 1 + shape_below(&rng, 50));
+        uint32_t rows = random_ids(&rng, ids, 300, 1 + rng_below(&rng, 50));
         size_t directory;
 
         if (seed % 50 == 0 || seed == first)
@@ -568,14 +568,14 @@ Test(segment, survives_lies_under_valid_checksums)
         lie = malloc(len);
         memcpy(lie, bytes, len);
         directory = len - sizeof(struct segment_footer) - sizeof(struct segment_entry);
-        for (uint64_t i = 0; i < 1 + shape_below(&rng, 3); i++) {
+        for (uint64_t i = 0; i < 1 + rng_below(&rng, 3); i++) {
             /* header, head of the group, anywhere in it, directory */
             const size_t froms[] = {6, sizeof(struct segment_header), sizeof(struct segment_header), directory};
             const size_t tos[] = {sizeof(struct segment_header), sizeof(struct segment_header) + 24, directory,
                                   len - sizeof(struct segment_footer)};
-            unsigned part = (unsigned)shape_below(&rng, 4);
+            unsigned part = (unsigned)rng_below(&rng, 4);
 
-            lie[froms[part] + shape_below(&rng, tos[part] - froms[part])] = (char)shape_next(&rng);
+            lie[froms[part] + rng_below(&rng, tos[part] - froms[part])] = (char)rng_u64(&rng);
         }
         mend_segment(lie, len);
         put(lie, len);
