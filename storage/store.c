@@ -313,7 +313,7 @@ static enum store_result store_locate(struct store_writer *w, struct policy *pol
                                       struct store_place *place)
 {
     const struct retention *r = &policy->retention;
-    int64_t age_s = t_s > w->now_s ? 0 : w->now_s - t_s;
+    int64_t age_s = t_s > w->now_s || t_s < 0 ? 0 : w->now_s - t_s;
     struct store_place found = {.policy = policy->number, .t_s = t_s};
     struct err err = {0};
 
