@@ -123,7 +123,7 @@ static const struct setting settings[] = {
     {"min-free-bytes", BYTES, AT(free_bytes_min), .standard = "64M", RANGE(0, INT64_C(1) << 50), .unit = "BYTES",
      .text = "space of the disk to leave free"},
     {"max-events", NUMBER, AT(events_max), .standard = "100000", RANGE(0, 10000000), .unit = "COUNT",
-     .text = "events that are kept; further ones are refused"},
+     .text = "events that are kept, of 2 KiB on average; further ones are refused"},
     {"events-retention", NUMBER, AT(events_retention_days), .standard = "1825", RANGE(0, 36500), .off = true,
      .unit = "DAYS", .text = "how long events are kept"},
 

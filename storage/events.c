@@ -19,6 +19,8 @@
 enum {
     VIEW_ROOM_MIN = 64,
     DEAD_BYTES_MIN = 1 << 20,
+    BYTES_AVERAGE = 2048, /* that many times .count_max bytes may be kept, */
+    BYTES_FREE = 4 << 20, /* and these */
     EVENT_TEXTS_MAX = STORAGE_EVENT_WHAT_MAX + STORAGE_EVENT_TAGS_MAX + STORAGE_EVENT_DATA_MAX
 };
 
@@ -281,6 +283,9 @@ static int events_append(struct events *events, struct storage_event *event, str
         return err_set(err, ERR_IO, "%s was written anew and could not be opened yet: see the log", events->path);
     if (old->count >= events->count_max)
         return err_set(err, ERR_LIMIT, "there are %zu events; max-events is the limit", old->count);
+    if (events->live_bytes + event_log_record_bytes(event) > events->count_max * BYTES_AVERAGE + BYTES_FREE)
+        return err_set(err, ERR_LIMIT, "all events together take %" PRIu64 " bytes; max-events allows %d for each",
+                       events->live_bytes, BYTES_AVERAGE);
     event->id = entry.id = event_log_id_next(events->log);
     if (event->id == UINT32_MAX)
         return err_set(err, ERR_FULL, "%s has given all its ids", events->path);

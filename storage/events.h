@@ -11,7 +11,8 @@
 
 struct events;
 
-/* Open or create DIR/events.log. COUNT_MAX: so many are kept at most, further ones are refused. RETENTION_S: older
+/* Open or create DIR/events.log. COUNT_MAX: so many are kept at most, of 2 KiB on average; further
+ * ones are refused. RETENTION_S: older
  * ones are dropped; 0: never. *out is the caller's: events_close(). */
 int events_open(const char *dir, uint64_t count_max, int64_t retention_s, struct events **out, struct err *err);
 void events_close(struct events *events); /* NULL is fine */

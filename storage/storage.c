@@ -11,6 +11,7 @@
 #include "storage/name.h"
 #include "storage/pattern.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -313,12 +314,26 @@ int storage_each(struct storage *st, int (*each)(void *ctx, uint32_t series, str
 
 /* ---- events ---- */
 
+/* ERR_FULL when an event would take of the space that is to be left free. */
+static int storage_event_room(const struct storage *st, struct err *err)
+{
+    uint64_t free_bytes;
+    int rc = file_disk_free(st->dir, &free_bytes, err);
+
+    if (rc == 0 && free_bytes < st->options.free_bytes_min)
+        return err_set(err, ERR_FULL, "%s: %" PRIu64 " bytes free, and min-free-bytes is %" PRIu64, st->dir, free_bytes,
+                       st->options.free_bytes_min);
+    return rc;
+}
+
 int storage_event_add(struct storage *st, const struct storage_event *event, uint32_t *id, struct err *err)
 {
     struct err own;
 
     err = err == NULL ? &own : err;
-    int rc = events_add(st->events, event, id, err);
+    int rc = storage_event_room(st, err);
+    if (rc == 0)
+        rc = events_add(st->events, event, id, err);
     if (rc == ERR_IO)
         __atomic_fetch_add(&st->io_errors, 1, __ATOMIC_RELAXED);
     return rc;

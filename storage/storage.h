@@ -29,7 +29,7 @@ struct storage_options {
     uint32_t windows_max; /* open windows of all policies; the longest idle ones beyond that are sealed; default 256 */
     uint64_t series_max;  /* 0: no limit but the format's (2^28) */
     uint64_t free_bytes_min;    /* keep that much of the disk free: refuse new grids below; default 64 MiB */
-    uint64_t events_max;        /* further events are refused; default 100,000 */
+    uint64_t events_max;        /* further events are refused, as are bytes beyond 2 KiB for each; default 100,000 */
     int64_t events_retention_s; /* older events are dropped; 0: never; default five years */
     bool expire_series;         /* delete series of which no point is left; default true */
     uint64_t memory_max; /* bytes that the index may take (limits.h); new names are refused beyond; 0: no limit */

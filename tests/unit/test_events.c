@@ -259,6 +259,33 @@ Test(events, beyond_the_limit_are_refused_and_the_old_ones_stay)
     kit_release(&kit);
 }
 
+static int try_large(struct kit *kit, struct err *err)
+{
+    static char text[STORAGE_EVENT_DATA_MAX];
+    struct storage_event event = event_of(BASE_S, "e", "", "");
+    uint32_t id;
+
+    memset(text, 'x', sizeof text);
+    event.data = span_of(text, sizeof text);
+    return events_add(kit->events, &event, &id, err);
+}
+
+Test(events, may_not_be_large_all_of_them)
+{
+    struct kit kit = kit_new();
+    struct err err = {0};
+    int count = 0;
+
+    kit.count_max = 100;
+    kit_reopen(&kit);
+    while (try_large(&kit, &err) == 0)
+        count++;
+    cr_assert(count >= 60 && count < 70, "%d", count);
+    cr_assert(strstr(err.text, "max-events allows 2048 for each") != NULL, "%s", err.text);
+    add(&kit, BASE_S, "small", "");
+    kit_release(&kit);
+}
+
 /* ---- the end of the retention ---- */
 
 Test(events, past_their_retention_are_dropped_and_refused)
