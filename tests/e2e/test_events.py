@@ -148,6 +148,9 @@ def test_limits_are_settings():
         refused(post(s, {"what": "one more"}), 422, "max-events")
         equal(len(get(s)), 3)
         refused(post(s, {"what": "old", "when": s.now - 3 * 86400}), 400, "events-retention")
+    with Server({"min-free-bytes": "1000000G"}) as s:
+        refused(post(s, {"what": "x"}), 503, "min-free-bytes")
+        equal(get(s), [])
     with Server({"events-retention": "off"}) as s:
         keep(s, "very old", when=1)
         equal(whats(s), ["very old"])
