@@ -20,17 +20,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+bool query_is_over(const struct query_control *control)
+{
+    return control != NULL && (__atomic_load_n(&control->cancelled, __ATOMIC_RELAXED) != 0 ||
+                               (control->deadline_ns != 0 && clock_mono_ns() > control->deadline_ns));
+}
+
 int eval_check(struct eval *ev)
 {
-    struct query_control *control = ev->control;
+    const struct query_control *control = ev->control;
 
-    if (control == NULL)
+    if (!query_is_over(control))
         return 0;
     if (__atomic_load_n(&control->cancelled, __ATOMIC_RELAXED) != 0)
         return err_set(ev->err, ERR_CANCELLED, "the client has left");
-    if (control->deadline_ns != 0 && clock_mono_ns() > control->deadline_ns)
-        return err_set(ev->err, ERR_CANCELLED, "the request took longer than it may");
-    return 0;
+    return err_set(ev->err, ERR_CANCELLED, "the request took longer than it may");
 }
 
 /* ---- arguments: checks and conversion by declared type ---- */

@@ -131,8 +131,8 @@ static int search(struct eval *ev, struct span pattern, const struct span *exprs
     f = ARENA_NEW(ev->arena, struct fetched);
     f->pattern = pattern;
     if (exprs_count > 0)
-        rc = src->find_by_tags(src->ctx, exprs, exprs_count, ev->limits->series_max, ev->arena, &f->series, &f->count,
-                               ev->err);
+        rc = src->find_by_tags(src->ctx, exprs, exprs_count, ev->limits->series_max, ev->control, ev->arena, &f->series,
+                               &f->count, ev->err);
     else
         rc = src->find(src->ctx, pattern, ev->limits->series_max, ev->arena, &f->series, &f->count, ev->err);
     if (rc < 0)

@@ -30,6 +30,9 @@ struct query_control {
     int cancelled;       /* set to 1 (relaxed atomic) when the client has left */
 };
 
+/* Whether the request is to give up: the client has left, or the deadline has passed. NULL: no. Any thread. */
+bool query_is_over(const struct query_control *control);
+
 struct query_reply {
     int status;               /* 200, 400, 404, 500, 503, ... */
     const char *content_type; /* static */

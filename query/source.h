@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+struct query_control; /* query.h */
+
 struct source_series {
     struct span name; /* full path, or canonical tagged name "m;a=1;b=2" */
     uint32_t id;
@@ -30,9 +32,10 @@ struct source {
                 size_t *count, struct err *err);
     /* All series that fit every one of the tag expressions ("env=prod", "name=~^disk"), sorted by name.
      * ERR_INPUT when an expression is malformed or all of them fit a series without tags. At most MAX:
-     * ERR_LIMIT beyond. */
-    int (*find_by_tags)(void *ctx, const struct span *exprs, size_t exprs_count, size_t max, struct arena *arena,
-                        struct source_series **out, size_t *count, struct err *err);
+     * ERR_LIMIT beyond. ERR_CANCELLED when CONTROL (may be NULL) says so. */
+    int (*find_by_tags)(void *ctx, const struct span *exprs, size_t exprs_count, size_t max,
+                        const struct query_control *control, struct arena *arena, struct source_series **out,
+                        size_t *count, struct err *err);
     /* The points of one series with from_s < t <= until_s, aligned as whisper does. */
     int (*fetch)(void *ctx, const struct source_series *series, int64_t from_s, int64_t until_s, int64_t now_s,
                  struct arena *arena, struct source_points *out, struct err *err);

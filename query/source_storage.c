@@ -1,6 +1,7 @@
 /* The only file of query/ that knows the store. */
 #include "query/source_storage.h"
 
+#include "query/query.h"
 #include "storage/storage.h"
 
 /* What a search that ended with RC found. */
@@ -25,11 +26,18 @@ static int find(void *ctx, struct span pattern, size_t max, struct arena *arena,
     return take(rc, &matches, arena, out, count);
 }
 
-static int find_by_tags(void *ctx, const struct span *exprs, size_t exprs_count, size_t max, struct arena *arena,
-                        struct source_series **out, size_t *count, struct err *err)
+static bool is_over(void *control)
+{
+    return query_is_over(control);
+}
+
+static int find_by_tags(void *ctx, const struct span *exprs, size_t exprs_count, size_t max,
+                        const struct query_control *control, struct arena *arena, struct source_series **out,
+                        size_t *count, struct err *err)
 {
     struct storage_matches matches = {0};
-    int rc = storage_find_by_tags(ctx, exprs, exprs_count, max, arena, &matches, err);
+    struct storage_stop stop = {is_over, (void *)(uintptr_t)control};
+    int rc = storage_find_by_tags(ctx, exprs, exprs_count, max, &stop, arena, &matches, err);
 
     return take(rc, &matches, arena, out, count);
 }

@@ -60,13 +60,26 @@ static struct span get_text(struct call *call, const char *name)
     return text == NULL ? SPAN_LIT("") : *text;
 }
 
+static bool is_over(void *control)
+{
+    return query_is_over(control);
+}
+
+static struct storage_stop stop_of(struct call *call)
+{
+    return (struct storage_stop){is_over, &call->request->control};
+}
+
 /* ---- answers ---- */
 
 static void answer_failed(struct call *call, const struct err *err)
 {
     int status = err->code == ERR_INPUT ? 400 : err->code == ERR_LIMIT ? 422 : 500;
 
-    reply_error_json(call, status, "%s", err->text);
+    if (err->code == ERR_CANCELLED)
+        reply_error_json(call, 503, "the request took longer than query-timeout allows");
+    else
+        reply_error_json(call, status, "%s", err->text);
 }
 
 /* The texts of LIST as a JSON list of strings. */
@@ -85,7 +98,8 @@ static void answer_texts(struct call *call, const struct storage_tag_list *list)
 
 void answer_tags(struct call *call)
 {
-    struct storage_tag_query query = {.filter = get_text(call, "filter")};
+    struct storage_stop stop = stop_of(call);
+    struct storage_tag_query query = {.filter = get_text(call, "filter"), .stop = &stop};
     struct storage_tag_list list;
     struct buf *out = &call->reply->body;
     struct err err = {0};
@@ -128,7 +142,8 @@ static void add_values(struct call *call, const struct storage_tag_list *list)
 
 void answer_tag(struct call *call)
 {
-    struct storage_tag_query query = {.filter = get_text(call, "filter")};
+    struct storage_stop stop = stop_of(call);
+    struct storage_tag_query query = {.filter = get_text(call, "filter"), .stop = &stop};
     struct storage_tag_list list;
     struct err err = {0};
 
@@ -151,6 +166,7 @@ void answer_tag(struct call *call)
 
 void answer_find_series(struct call *call)
 {
+    struct storage_stop stop = stop_of(call);
     struct storage_matches matches;
     struct span *exprs;
     struct err err = {0};
@@ -162,8 +178,8 @@ void answer_find_series(struct call *call)
         reply_error_json(call, 400, "no tag expressions specified");
         return;
     }
-    if (storage_find_by_tags(call->routes->st, exprs, count, call->routes->limits.series_max, call->arena, &matches,
-                             &err) < 0) {
+    if (storage_find_by_tags(call->routes->st, exprs, count, call->routes->limits.series_max, &stop, call->arena,
+                             &matches, &err) < 0) {
         answer_failed(call, &err);
         return;
     }
@@ -192,7 +208,8 @@ static bool get_completion(struct call *call, const char *prefix, struct storage
 
 void answer_complete_tags(struct call *call)
 {
-    struct storage_tag_query query = {0};
+    struct storage_stop stop = stop_of(call);
+    struct storage_tag_query query = {.stop = &stop};
     struct storage_tag_list list;
     struct err err = {0};
 
@@ -206,7 +223,8 @@ void answer_complete_tags(struct call *call)
 
 void answer_complete_values(struct call *call)
 {
-    struct storage_tag_query query = {0};
+    struct storage_stop stop = stop_of(call);
+    struct storage_tag_query query = {.stop = &stop};
     struct storage_tag_list list;
     struct span tag = get_text(call, "tag");
     struct err err = {0};

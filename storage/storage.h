@@ -140,20 +140,28 @@ struct storage_matches {
 int storage_find(struct storage *st, struct span pattern, unsigned flags, size_t max, struct arena *arena,
                  struct storage_matches *out, struct err *err);
 
+/* Asked again and again in searches by tag, which may take long: whether to give up, with ERR_CANCELLED. */
+struct storage_stop {
+    bool (*asked)(void *ctx);
+    void *ctx;
+};
+
 /* All series, tagged or not, that fit every one of the COUNT tag expressions "tag=v", "tag!=v", "tag=~regex",
  * "tag!=~regex" (tag_expr.h says how), sorted by name; all are leaves. The tag "name" of a series without tags is its
- * path. At most MAX (0: no limit): ERR_LIMIT beyond. ERR_INPUT for a malformed expression, or when all of them fit a
- * series that has nothing. The array is in ARENA, the names in the store until storage_leave(). */
-int storage_find_by_tags(struct storage *st, const struct span *exprs, size_t count, size_t max, struct arena *arena,
-                         struct storage_matches *out, struct err *err);
+ * path. At most MAX (0: no limit): ERR_LIMIT beyond. STOP may be NULL. ERR_INPUT for a malformed expression, or when
+ * all of them fit a series that has nothing. The array is in ARENA, the names in the store until storage_leave(). */
+int storage_find_by_tags(struct storage *st, const struct span *exprs, size_t count, size_t max,
+                         const struct storage_stop *stop, struct arena *arena, struct storage_matches *out,
+                         struct err *err);
 
 /* What to list of tags or their values; zeroed is everything. */
 struct storage_tag_query {
     const struct span *exprs; /* only what series that fit have */
     size_t exprs_count;
-    struct span prefix; /* only texts that begin so */
-    struct span filter; /* only texts that this regular expression finds at their start; empty: all */
-    size_t limit;       /* at most the first so many; 0: all */
+    struct span prefix;              /* only texts that begin so */
+    struct span filter;              /* only texts that this regular expression finds at their start; empty: all */
+    size_t limit;                    /* at most the first so many; 0: all */
+    const struct storage_stop *stop; /* NULL: never */
 };
 
 struct storage_tag_list {

@@ -39,6 +39,7 @@ struct search {
     const struct tag_expr *exprs;
     size_t exprs_count;
     size_t max;
+    const struct storage_stop *stop;
     const struct storage_tag_query *query;
     const struct regex *filter;
     uint32_t key; /* whose values are listed, or TAG_NONE */
@@ -50,7 +51,8 @@ struct search {
     roaring_bitmap_t *found; /* held */
     roaring_bitmap_t *other; /* held */
     struct tag_union united; /* held */
-    int rc;
+    unsigned turns;          /* of long loops */
+    int rc;                  /* why an iteration ended early */
     /* what came of it */
     struct storage_matches *matches;
     size_t matches_cap;
@@ -69,9 +71,23 @@ static void search_release(void *ctx)
     tag_union_release(&s->united);
 }
 
+/* Why a set could not be made. */
 static int out_of_memory(struct search *s)
 {
+    if (s->rc == ERR_CANCELLED)
+        return s->rc;
     return err_set(s->err, ERR_MEMORY, "a set of series");
+}
+
+/* Whether to give up; for every turn of a loop that may be long. */
+static bool search_stopped(struct search *s)
+{
+    enum { TURNS = 64 }; /* a regular expression may take milliseconds for one text */
+
+    if (s->stop == NULL || ++s->turns % TURNS != 0 || !s->stop->asked(s->stop->ctx))
+        return false;
+    s->rc = err_set(s->err, ERR_CANCELLED, "a search by tags was cancelled");
+    return true;
 }
 
 /* ---- terms ---- */
@@ -161,7 +177,8 @@ static bool terms_init(struct search *s)
     return true;
 }
 
-/* The series that have a value that T speaks of: those to keep, or those to take away. NULL: no memory. */
+/* The series that have a value that T speaks of: those to keep, or those to take away. NULL: no memory, or
+ * stopped. */
 static roaring_bitmap_t *term_series(struct search *s, const struct term *t)
 {
     bool wanted = t->kind == TERM_IN || t->kind == TERM_IN_SOME;
@@ -174,6 +191,8 @@ static roaring_bitmap_t *term_series(struct search *s, const struct term *t)
     uint32_t id = tag_first_value(tag_key_of(s->ix, t->key));
     while (id != TAG_NONE) {
         const struct tag_value *value = tag_value_of(s->ix, id);
+        if (search_stopped(s))
+            return NULL;
         if (tag_expr_fits(t->expr, tag_value_text(value)) == wanted)
             tag_union_add(&s->united, &value->postings);
         id = tag_next_value(value);
@@ -245,6 +264,8 @@ static bool find_one(uint32_t id, void *ctx)
     struct storage_matches *out = s->matches;
     struct span name;
 
+    if (search_stopped(s))
+        return false;
     if (!search_judge(s, id, &name))
         return true;
     if (s->max != 0 && out->count == s->max) {
@@ -271,7 +292,7 @@ static int run_find(void *ctx)
 }
 
 int tag_index_find(const struct tag_index *ix, const struct tag_expr *exprs, size_t count, size_t max,
-                   struct arena *arena, struct storage_matches *out, struct err *err)
+                   const struct storage_stop *stop, struct arena *arena, struct storage_matches *out, struct err *err)
 {
     struct search s = {.ix = ix,
                        .arena = arena,
@@ -279,6 +300,7 @@ int tag_index_find(const struct tag_index *ix, const struct tag_expr *exprs, siz
                        .exprs = exprs,
                        .exprs_count = count,
                        .max = max,
+                       .stop = stop,
                        .key = TAG_NONE,
                        .matches = out};
 
@@ -330,7 +352,7 @@ static bool keep_one(uint32_t id, void *ctx)
 
     if (search_judge(s, id, &name))
         roaring_bitmap_add(s->other, id);
-    return true;
+    return !search_stopped(s);
 }
 
 /* s->found becomes exactly the series that fit. */
@@ -343,7 +365,8 @@ static int search_exactly(struct search *s)
     s->other = roaring_bitmap_create();
     if (s->other == NULL)
         return out_of_memory(s);
-    roaring_iterate(s->found, keep_one, s);
+    if (!roaring_iterate(s->found, keep_one, s))
+        return s->rc;
     roaring_bitmap_free(s->found);
     s->found = s->other;
     s->other = NULL;
@@ -369,7 +392,7 @@ static bool value_of_one(uint32_t id, void *ctx)
         if (value != TAG_NONE)
             roaring_bitmap_add(s->other, value);
     }
-    return true;
+    return !search_stopped(s);
 }
 
 static bool list_value_numbered(uint32_t id, void *ctx)
@@ -377,7 +400,7 @@ static bool list_value_numbered(uint32_t id, void *ctx)
     struct search *s = ctx;
     if (list_takes(s, tag_value_text(tag_value_of(s->ix, id))))
         list_value(s, id);
-    return true;
+    return !search_stopped(s);
 }
 
 /* Few series fit: their values are read from their names. */
@@ -386,8 +409,8 @@ static int values_of_series(struct search *s)
     s->other = roaring_bitmap_create();
     if (s->other == NULL)
         return out_of_memory(s);
-    roaring_iterate(s->found, value_of_one, s);
-    roaring_iterate(s->other, list_value_numbered, s);
+    if (!roaring_iterate(s->found, value_of_one, s) || !roaring_iterate(s->other, list_value_numbered, s))
+        return s->rc;
     return 0;
 }
 
@@ -406,6 +429,8 @@ static int run_values(void *ctx)
     for (uint32_t id = tag_first_value(key); rc == 0 && id != TAG_NONE;) {
         const struct tag_value *value = tag_value_of(s->ix, id);
 
+        if (search_stopped(s))
+            return s->rc;
         if (__atomic_load_n(&value->live, __ATOMIC_RELAXED) != 0 && list_takes(s, tag_value_text(value)) &&
             (s->exprs_count == 0 || tag_postings_meet(&value->postings, s->found)))
             list_value(s, id);
@@ -424,6 +449,7 @@ int tag_index_values(const struct tag_index *ix, struct span tag, const struct t
                        .err = err,
                        .exprs = exprs,
                        .exprs_count = count,
+                       .stop = q->stop,
                        .query = q,
                        .filter = filter,
                        .key = tag_find_key(ix, tag),
@@ -437,9 +463,9 @@ int tag_index_values(const struct tag_index *ix, struct span tag, const struct t
 }
 
 /* Whether a series of s->found has the tag. */
-static bool key_is_met(const struct search *s, const struct tag_key *key)
+static bool key_is_met(struct search *s, const struct tag_key *key)
 {
-    for (uint32_t id = tag_first_value(key); id != TAG_NONE;) {
+    for (uint32_t id = tag_first_value(key); id != TAG_NONE && !search_stopped(s);) {
         const struct tag_value *value = tag_value_of(s->ix, id);
 
         if (tag_postings_meet(&value->postings, s->found))
@@ -463,7 +489,7 @@ static int run_tags(void *ctx)
     uint32_t keys = __atomic_load_n(&s->ix->key_count, __ATOMIC_ACQUIRE);
     int rc = s->exprs_count == 0 ? 0 : search_exactly(s);
 
-    for (uint32_t id = 0; rc == 0 && id < keys; id++) {
+    for (uint32_t id = 0; rc == 0 && id < keys; id++, rc = s->rc) {
         const struct tag_key *key = tag_key_of(s->ix, id);
         struct span text = tag_key_text(key);
 
@@ -483,6 +509,7 @@ int tag_index_tags(const struct tag_index *ix, const struct tag_expr *exprs, siz
                        .err = err,
                        .exprs = exprs,
                        .exprs_count = count,
+                       .stop = q->stop,
                        .query = q,
                        .filter = filter,
                        .key = TAG_NONE,

@@ -53,9 +53,10 @@ void tag_index_reclaim(struct tag_index *ix);
 /* ---- reading: between grace_enter() and grace_leave() ---- */
 
 /* The tagged series that fit all of EXPRS (of tag_exprs_parse()), in no order; paths are borrowed from where
- * the names are. At most MAX (0: no limit): ERR_LIMIT beyond. ERR_MEMORY. The array is in ARENA. */
+ * the names are. At most MAX (0: no limit): ERR_LIMIT beyond. ERR_CANCELLED when STOP (may be NULL) says so.
+ * ERR_MEMORY. The array is in ARENA. */
 int tag_index_find(const struct tag_index *ix, const struct tag_expr *exprs, size_t count, size_t max,
-                   struct arena *arena, struct storage_matches *out, struct err *err);
+                   const struct storage_stop *stop, struct arena *arena, struct storage_matches *out, struct err *err);
 
 /* Tags, sorted. With EXPRS (COUNT > 0): those that a series which fits has, but for the tags of EXPRS themselves. Q
  * says what else; its own expressions are not looked at. FILTER may be NULL. Texts are borrowed until grace_leave(). */

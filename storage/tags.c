@@ -20,6 +20,7 @@ struct tags {
     struct regex *filter; /* held */
     /* find */
     size_t max;
+    const struct storage_stop *stop;
     struct storage_matches *matches;
     size_t cap;
     /* lists */
@@ -95,14 +96,18 @@ static int untagged_scan(struct tags *t)
     const struct series_table *table = &t->st->series;
     uint32_t ids = __atomic_load_n(&table->ids, __ATOMIC_ACQUIRE);
     struct span prefix = untagged_prefix(t);
+    unsigned tried = 0;
     int rc = 0;
 
     for (uint32_t id = 0; id < ids && rc == 0; id++) {
         if (!series_has_name(table, id))
             continue;
         struct span name = series_name(table, series_get(table, id));
-        if (span_starts(name, prefix))
-            rc = untagged_try(t, id);
+        if (!span_starts(name, prefix))
+            continue;
+        if (t->stop != NULL && ++tried % 64 == 0 && t->stop->asked(t->stop->ctx))
+            return err_set(t->err, ERR_CANCELLED, "a search by tags was cancelled");
+        rc = untagged_try(t, id);
     }
     return rc;
 }
@@ -134,7 +139,7 @@ static int run_find(void *ctx)
     int rc = tag_exprs_parse(t->texts, t->count, t->arena, &t->exprs, t->err);
 
     if (rc == 0)
-        rc = tag_index_find(t->st->tags, t->exprs, t->count, t->max, t->arena, t->matches, t->err);
+        rc = tag_index_find(t->st->tags, t->exprs, t->count, t->max, t->stop, t->arena, t->matches, t->err);
     t->cap = t->matches->count;
     if (rc == 0)
         rc = untagged_find(t);
@@ -143,10 +148,12 @@ static int run_find(void *ctx)
     return rc;
 }
 
-int storage_find_by_tags(struct storage *st, const struct span *exprs, size_t count, size_t max, struct arena *arena,
-                         struct storage_matches *out, struct err *err)
+int storage_find_by_tags(struct storage *st, const struct span *exprs, size_t count, size_t max,
+                         const struct storage_stop *stop, struct arena *arena, struct storage_matches *out,
+                         struct err *err)
 {
-    struct tags t = {.st = st, .arena = arena, .err = err, .texts = exprs, .count = count, .max = max, .matches = out};
+    struct tags t = {
+        .st = st, .arena = arena, .err = err, .texts = exprs, .count = count, .max = max, .stop = stop, .matches = out};
 
     *out = (struct storage_matches){0};
     return arena_guard(arena, run_find, tags_release, &t);

@@ -109,7 +109,7 @@ static size_t search(const struct tag_index *ix, const char *const *exprs)
     for (; exprs[count] != NULL; count++)
         texts[count] = span_str(exprs[count]);
     if (tag_exprs_parse(texts, count, &arena, &parsed, NULL) < 0 ||
-        tag_index_find(ix, parsed, count, 0, &arena, &got, NULL) < 0)
+        tag_index_find(ix, parsed, count, 0, NULL, &arena, &got, NULL) < 0)
         abort();
     if (got.count > 0)
         qsort(got.items, got.count, sizeof got.items[0], by_path);

@@ -63,12 +63,14 @@ static inline int memory_find(void *ctx, struct span pattern, size_t max, struct
 }
 
 static inline int memory_find_by_tags(void *ctx, const struct span *exprs, size_t exprs_count, size_t max,
-                                      struct arena *arena, struct source_series **out, size_t *count, struct err *err)
+                                      const struct query_control *control, struct arena *arena,
+                                      struct source_series **out, size_t *count, struct err *err)
 {
     struct memory_store *m = ctx;
     struct tag_expr *parsed = NULL;
     int rc = tag_exprs_parse(exprs, exprs_count, arena, &parsed, err);
 
+    (void)control;
     *out = ARENA_ARRAY(arena, struct source_series, m->count);
     *count = 0;
     for (size_t i = 0; rc == 0 && i < m->count; i++) {

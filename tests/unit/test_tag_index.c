@@ -115,7 +115,7 @@ static char *found(struct world *w, const char *texts)
     FILE *f = open_memstream(&out, &len);
 
     ask(&a, texts);
-    cr_assert_eq(tag_index_find(w->ix, a.exprs, a.count, 0, &a.arena, &got, NULL), 0);
+    cr_assert_eq(tag_index_find(w->ix, a.exprs, a.count, 0, NULL, &a.arena, &got, NULL), 0);
     if (got.count > 0)
         qsort(got.items, got.count, sizeof got.items[0], by_path);
     for (size_t i = 0; i < got.count; i++)
@@ -275,8 +275,8 @@ Test(tag_index, says_when_there_are_too_many)
     struct err err;
 
     ask(&a, "dc=b");
-    cr_expect_eq(tag_index_find(w->ix, a.exprs, 1, 3, &a.arena, &got, NULL), 0);
-    cr_expect_eq(tag_index_find(w->ix, a.exprs, 1, 2, &a.arena, &got, &err), ERR_LIMIT);
+    cr_expect_eq(tag_index_find(w->ix, a.exprs, 1, 3, NULL, &a.arena, &got, NULL), 0);
+    cr_expect_eq(tag_index_find(w->ix, a.exprs, 1, 2, NULL, &a.arena, &got, &err), ERR_LIMIT);
     cr_expect_str_eq(err.text, "more than 2 series");
     asked_release(&a);
     world_free(w);
@@ -365,12 +365,48 @@ Test(tag_index, a_full_arena_loses_nothing)
     ask(&a, "b=~1|2 a!=");
     arena_init(&arena, 20000, &full);
     if (setjmp(full) == 0) {
-        tag_index_find(w->ix, a.exprs, a.count, 0, &arena, &got, NULL);
+        tag_index_find(w->ix, a.exprs, a.count, 0, NULL, &arena, &got, NULL);
         cr_expect_fail("the arena was not full");
     }
     cr_expect_eq(arena.overflow, &full);
     arena_release(&arena);
     asked_release(&a);
+    world_free(w);
+}
+
+static bool now(void *ctx)
+{
+    ++*(int *)ctx;
+    return true;
+}
+
+Test(tag_index, gives_up_when_it_is_told_to)
+{
+    static const char *const searches[] = {"a=~.*7", "b=0 a!=~.*7", "b=~0|1 a!=", "b!=0 b!= x="};
+    struct world *w = world_new();
+    int asked = 0;
+    struct storage_stop stop = {now, &asked};
+    struct storage_tag_query q = {.stop = &stop};
+    char name[64];
+
+    for (int i = 0; i < 3000; i++) {
+        sprintf(name, "m;a=%d;b=%d", i, i % 3);
+        add(w, name);
+    }
+    for (size_t i = 0; i < sizeof searches / sizeof searches[0]; i++) {
+        struct asked a;
+        struct storage_matches got;
+        struct storage_tag_list list;
+
+        ask(&a, searches[i]);
+        cr_expect_eq(tag_index_find(w->ix, a.exprs, a.count, 0, &stop, &a.arena, &got, NULL), ERR_CANCELLED);
+        cr_expect_eq(tag_index_values(w->ix, SPAN_LIT("a"), a.exprs, a.count, NULL, &q, &a.arena, &list, NULL),
+                     ERR_CANCELLED);
+        cr_expect_eq(tag_index_values(w->ix, SPAN_LIT("a"), NULL, 0, NULL, &q, &a.arena, &list, NULL), ERR_CANCELLED);
+        cr_expect_eq(asked, 3);
+        asked = 0;
+        asked_release(&a);
+    }
     world_free(w);
 }
 
@@ -451,7 +487,7 @@ static void check_find(const struct world *w, const struct asked *a, const char 
         fits[id] = w->name[id] != NULL && tag_exprs_match(a->exprs, a->count, span_str(w->name[id]));
         want += fits[id];
     }
-    cr_assert_eq(tag_index_find(w->ix, a->exprs, a->count, 0, &arena, &got, NULL), 0);
+    cr_assert_eq(tag_index_find(w->ix, a->exprs, a->count, 0, NULL, &arena, &got, NULL), 0);
     cr_assert_eq(got.count, want, "%s: %zu series, not %zu", texts, got.count, want);
     for (size_t i = 0; i < got.count; i++) {
         cr_assert(fits[got.items[i].series], "%s: %.*s", texts, SPAN_ARG(got.items[i].path));
@@ -581,7 +617,7 @@ static void *reader_main(void *arg)
 
         ask(&a, "kept=1 x=~[123]$");
         grace_enter();
-        cr_assert_eq(tag_index_find(r->w->ix, a.exprs, a.count, 0, &a.arena, &got, NULL), 0);
+        cr_assert_eq(tag_index_find(r->w->ix, a.exprs, a.count, 0, NULL, &a.arena, &got, NULL), 0);
         cr_assert_eq(got.count, 30); /* those that nobody touches */
         cr_assert_eq(tag_index_values(r->w->ix, SPAN_LIT("x"), NULL, 0, NULL, &everything, &a.arena, &list, NULL), 0);
         cr_assert_geq(list.count, 100);

@@ -65,7 +65,7 @@ static void expect_found(struct store *s, const char *texts, size_t max, const c
 
     arena_init(&arena, 0, NULL);
     storage_enter();
-    int rc = storage_find_by_tags(s->kit.st, list, count, max, &arena, &got, &err);
+    int rc = storage_find_by_tags(s->kit.st, list, count, max, NULL, &arena, &got, &err);
     for (size_t i = 0; rc == 0 && i < got.count; i++) {
         size_t n = strlen(text);
         uint32_t id;
@@ -139,9 +139,37 @@ Test(tags, a_full_arena_loses_nothing)
     arena_init(&arena, 20000, &full);
     storage_enter();
     if (setjmp(full) == 0) {
-        storage_find_by_tags(s.kit.st, list, 2, 0, &arena, &got, NULL);
+        storage_find_by_tags(s.kit.st, list, 2, 0, NULL, &arena, &got, NULL);
         cr_expect_fail("the arena was not full");
     }
+    storage_leave();
+    arena_release(&arena);
+    store_end(&s);
+}
+
+static bool now(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+Test(tags, a_search_through_all_names_can_be_cancelled)
+{
+    struct store s;
+    struct span list[] = {SPAN_LIT("name=~.")};
+    struct storage_stop stop = {now, NULL};
+    struct storage_matches got;
+    struct arena arena;
+    char name[32];
+
+    store_begin_with(&s, few);
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "m.n%d", i);
+        kit_store(&s.kit, name, NOW_S, NOW_S, 1);
+    }
+    arena_init(&arena, 0, NULL);
+    storage_enter();
+    cr_expect_eq(storage_find_by_tags(s.kit.st, list, 1, 0, &stop, &arena, &got, NULL), ERR_CANCELLED);
     storage_leave();
     arena_release(&arena);
     store_end(&s);
