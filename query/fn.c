@@ -333,7 +333,8 @@ static int run_on_lists(struct fn_call *c, const struct fn_def *def, struct valu
 int fn_callback(struct fn_call *c, struct span callback, const struct series_list *list, struct series **out)
 {
     const struct fn_def *def = functions_find(callback);
-    const struct aggregator *agg = def == NULL ? aggregator_find(without_series(callback)) : NULL;
+    bool own = def != NULL && def->extension == NULL; /* "count" is the aggregation, as in graphite-web */
+    const struct aggregator *agg = !own ? aggregator_find(without_series(callback)) : NULL;
     struct value *args = ARENA_ARRAY(c->arena, struct value, FN_PARAMS_MAX);
 
     *out = NULL;

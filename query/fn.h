@@ -14,7 +14,8 @@
 
 /* All families; functions.c lists them. */
 extern const struct fn_family fn_alias, fn_combine, fn_lists, fn_group, fn_ratio, fn_pointwise, fn_rates, fn_resample,
-    fn_time, fn_gaps, fn_moving, fn_stats, fn_holtwinters, fn_filter, fn_thresholds, fn_sort, fn_graph, fn_source;
+    fn_time, fn_gaps, fn_moving, fn_stats, fn_holtwinters, fn_filter, fn_thresholds, fn_sort, fn_graph, fn_source,
+    fn_trend, fn_similar, fn_fourier;
 
 struct fn_call {
     struct eval *ev;
@@ -30,6 +31,7 @@ struct fn_call {
 };
 
 /* ---- the words of a table ---- */
+#define FN_CARBONAPI "carbonapi" /* as .extension */
 #define FN_REQUIRED .required = true
 #define FN_SERIES(n)                                                                                                   \
     {                                                                                                                  \

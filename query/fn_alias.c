@@ -2,6 +2,8 @@
  * around them still names what was asked for. */
 #include "query/fn.h"
 
+#include "base/utf8.h"
+
 #include "base/buf.h"
 #include "base/regex.h"
 
@@ -223,6 +225,84 @@ static int lower(struct fn_call *call, struct value *out)
     return change_case(call, to_lower, out);
 }
 
+/* ---- aliasByBase64 ---- */
+
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c == 0 ? NULL : strchr(digits, c);
+
+    return at == NULL ? -1 : (int)(at - digits);
+}
+
+/* What TEXT stands for; false when it is no base64, or of something that is no text. */
+static bool base64_decode(struct arena *arena, struct span text, struct span *out)
+{
+    char *to = arena_alloc(arena, text.len);
+    struct span decoded;
+    uint32_t bits = 0;
+    size_t len = 0, pads = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        int digit = base64_digit(text.ptr[i]);
+
+        pads += text.ptr[i] == '=';
+        if ((digit < 0 && text.ptr[i] != '=') || (digit >= 0 && pads > 0))
+            return false;
+        bits = bits << 6 | (digit < 0 ? 0 : (uint32_t)digit);
+        if (i % 4 == 3) {
+            to[len++] = (char)(bits >> 16);
+            to[len++] = (char)(bits >> 8);
+            to[len++] = (char)bits;
+        }
+    }
+    if (text.len == 0 || text.len % 4 != 0 || pads > 2)
+        return false;
+    decoded = span_of(to, len - pads);
+    for (size_t i = 0; i < decoded.len; i++) {
+        if ((unsigned char)to[i] < ' ')
+            return false;
+    }
+    if (utf8_valid(decoded))
+        *out = decoded;
+    return utf8_valid(decoded);
+}
+
+/* The NODE-th part of NAME, counted from 1, decoded; the name as it is when that is not possible. */
+static struct span with_node_decoded(struct fn_call *call, struct span name, int64_t node)
+{
+    size_t begin = 0, end;
+    struct span decoded;
+
+    for (; node > 1; node--) {
+        size_t dot = span_find(span_cut(name, begin, name.len), '.');
+
+        if (begin + dot >= name.len)
+            return name;
+        begin += dot + 1;
+    }
+    end = begin + span_find(span_cut(name, begin, name.len), '.');
+    if (node < 1 || !base64_decode(call->arena, span_cut(name, begin, end), &decoded))
+        return name;
+    return arena_join(call->arena, span_cut(name, 0, begin), decoded, span_cut(name, end, name.len));
+}
+
+static int alias_by_base64(struct fn_call *call, struct value *out)
+{
+    struct series_list *list = fn_list(call, 0);
+
+    for (size_t i = 0; i < list->count; i++) {
+        struct series *s = list->items[i];
+        const struct span *metric = tags_get(series_tags(call->arena, s), SPAN_LIT("name"));
+
+        if (!fn_given(call, 1))
+            base64_decode(call->arena, s->name, &s->name);
+        else if (metric != NULL)
+            s->name = with_node_decoded(call, *metric, fn_int(call, 1, 0));
+    }
+    return fn_return(out, *list);
+}
+
 /* ---- values in names ---- */
 
 struct unit {
@@ -424,6 +504,27 @@ static const struct fn_def aliases[] = {
      .group = "Alias",
      .params = {FN_SERIES("seriesList"), FN_MANY("pos", FN_TYPE_INTEGER)},
      .brief = "Turns letters of each name into capitals: all, or those at the given positions.",
+     .kind = FN_ANY,
+     .run = upper},
+    {.name = "aliasByBase64",
+     .group = "Alias",
+     .params = {FN_SERIES("seriesList"), FN_OPTIONAL("nodeNum", FN_TYPE_INTEGER)},
+     .brief = "Decodes names, or the one part of each (counted from 1), that are base64.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = alias_by_base64},
+    {.name = "toLowerCase",
+     .group = "Alias",
+     .params = {FN_SERIES("seriesList"), FN_MANY("pos", FN_TYPE_INTEGER)},
+     .brief = "Another name of lower.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = lower},
+    {.name = "toUpperCase",
+     .group = "Alias",
+     .params = {FN_SERIES("seriesList"), FN_MANY("pos", FN_TYPE_INTEGER)},
+     .brief = "Another name of upper.",
+     .extension = FN_CARBONAPI,
      .kind = FN_ANY,
      .run = upper},
     {.name = "cactiStyle",

@@ -119,6 +119,26 @@ static int transform_null(struct fn_call *call, struct value *out)
     return fn_return(out, result);
 }
 
+static int remove_zero_series(struct fn_call *call, struct value *out)
+{
+    const struct series_list *list = fn_list(call, 0);
+    struct series_list result = {0};
+
+    for (size_t i = 0; i < list->count; i++) {
+        const double *points;
+        double other = 0;
+        size_t n;
+
+        if (fn_points(call, list->items[i], &points, &n) < 0)
+            return ERR_INPUT;
+        for (size_t k = 0; k < n; k++)
+            other += !isnan(points[k]) && points[k] != 0;
+        if (other > 0 && other / (double)n >= fn_float(call, 1, 0))
+            series_list_add(call->arena, &result, list->items[i]);
+    }
+    return fn_return(out, result);
+}
+
 static int remove_empty_series(struct fn_call *call, struct value *out)
 {
     const struct series_list *list = fn_list(call, 0);
@@ -159,6 +179,13 @@ static const struct fn_def gaps[] = {
      .brief = "Leaves out series without values, or with fewer than a share of them.",
      .kind = FN_ANY,
      .run = remove_empty_series},
+    {.name = "removeZeroSeries",
+     .group = "Filter Series",
+     .params = {FN_SERIES("seriesList"), FN_OPTIONAL("xFilesFactor", FN_TYPE_FLOAT)},
+     .brief = "Leaves out series that are nothing but 0 and None, or with fewer other values than a share.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = remove_zero_series},
     {.name = "transformNull",
      .group = "Transform",
      .params = {FN_SERIES("seriesList"), FN_DEFAULT("default", FN_TYPE_FLOAT, "0"),

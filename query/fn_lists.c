@@ -58,6 +58,41 @@ static int multiply_lists(struct fn_call *call, struct value *out)
     return pair_by(call, "multiply", out);
 }
 
+static int pow_lists(struct fn_call *call, struct value *out)
+{
+    const struct series_list *first = fn_list(call, 0);
+    const struct series_list *second = fn_list(call, 1);
+    struct series_list result = {0};
+
+    if (first->count != second->count)
+        return fn_fail(call, "both lists must have equal length");
+    for (size_t i = 0; i < first->count; i++) {
+        struct series *both[] = {first->items[i], second->items[i]};
+        struct series_list pair = {both, 2, 2};
+        const double *base, *exponent;
+        struct normalised n;
+        struct series *s;
+        size_t count, exponents;
+        double *values;
+
+        if (series_list_normalise(&pair, &n, call->err) < 0 || fn_points(call, both[0], &base, &count) < 0 ||
+            fn_points(call, both[1], &exponent, &exponents) < 0)
+            return ERR_INPUT;
+        values = series_room(call->arena, count);
+        for (size_t k = 0; k < count; k++) {
+            bool none = isnan(base[k]) || k >= exponents || isnan(exponent[k]);
+
+            values[k] = none ? NAN : fn_pow(base[k], exponent[k]);
+        }
+        s = series_new(call->arena,
+                       fn_name(call, "powSeries(%.*s,%.*s)", SPAN_ARG(both[0]->name), SPAN_ARG(both[1]->name)),
+                       n.start_s, n.end_s, n.step_s);
+        series_set_values(s, values, count);
+        series_list_add(call->arena, &result, s);
+    }
+    return fn_return(out, result);
+}
+
 static int group(struct fn_call *call, struct value *out)
 {
     return fn_return(out, fn_lists_joined(call, 0));
@@ -124,6 +159,13 @@ static const struct fn_def lists[] = {
      .kind = FN_ANY,
      .run = multiply_lists,
      .aggregator = true},
+    {.name = "powSeriesLists",
+     .group = "Combine",
+     .params = {FN_SERIES("sourceSeriesList"), FN_SERIES("factorSeriesList")},
+     .brief = "The series of the first list to the power of those of the second, pair by pair.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = pow_lists},
     {.name = "sumSeriesLists",
      .group = "Combine",
      .params = {FN_SERIES("seriesListFirstPos"), FN_SERIES("seriesListSecondPos")},

@@ -118,6 +118,45 @@ static int changed(struct fn_call *call, const struct series *s, const double *i
     return 0;
 }
 
+/* The sum of all points so far, beginning anew where the one resetting series is not 0. */
+static int integral_with_reset(struct fn_call *call, struct value *out)
+{
+    const struct series_list *list = fn_list(call, 0);
+    const struct series_list *resets = fn_list(call, 1);
+    struct series_list result = {0};
+    const double *reset;
+    size_t reset_count;
+
+    if (resets->count != 1)
+        return fn_fail(call, "the resetting series must be one, not %zu", resets->count);
+    if (fn_points(call, resets->items[0], &reset, &reset_count) < 0)
+        return ERR_INPUT;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct series *s = list->items[i];
+        struct series *made = series_copy(
+            call->arena, s,
+            fn_name(call, "integralWithReset(%.*s,%.*s)", SPAN_ARG(s->name), SPAN_ARG(resets->items[0]->name)));
+        const double *points;
+        double *values;
+        double sum = 0;
+        size_t n;
+
+        if (fn_points(call, s, &points, &n) < 0)
+            return ERR_INPUT;
+        if (s->step_s != resets->items[0]->step_s || n != reset_count)
+            return fn_fail(call, "the resetting series must have the same step and length");
+        values = series_room(call->arena, n);
+        for (size_t k = 0; k < n; k++) {
+            if (!isnan(points[k]))
+                sum = isnan(reset[k]) || reset[k] == 0 ? sum + points[k] : 0;
+            values[k] = isnan(points[k]) ? NAN : sum;
+        }
+        series_set_values(made, values, n);
+        series_list_add(call->arena, &result, made);
+    }
+    return fn_return(out, result);
+}
+
 static const struct fn_def rates[] = {
     {.name = "changed",
      .group = "Special",
@@ -141,6 +180,13 @@ static const struct fn_def rates[] = {
      .kind = FN_PER_SERIES,
      .each = integral,
      .tag = "1"},
+    {.name = "integralWithReset",
+     .group = "Transform",
+     .params = {FN_SERIES("seriesList"), FN_SERIES("resettingSeries")},
+     .brief = "The sum of all points so far, beginning anew where another series is not 0.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = integral_with_reset},
     {.name = "integralByInterval",
      .group = "Transform",
      .params = {FN_SERIES("seriesList"), FN_PARAM("intervalUnit", FN_TYPE_STRING)},

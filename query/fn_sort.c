@@ -229,6 +229,21 @@ static int lowest_current(struct fn_call *call, struct value *out)
     return ranked(call, SPAN_LIT("current"), false, out);
 }
 
+static int highest_min(struct fn_call *call, struct value *out)
+{
+    return ranked(call, SPAN_LIT("min"), true, out);
+}
+
+static int lowest_max(struct fn_call *call, struct value *out)
+{
+    return ranked(call, SPAN_LIT("max"), false, out);
+}
+
+static int lowest_min(struct fn_call *call, struct value *out)
+{
+    return ranked(call, SPAN_LIT("min"), false, out);
+}
+
 /* By variance; series without values are left out. */
 static int most_deviant(struct fn_call *call, struct value *out)
 {
@@ -274,6 +289,13 @@ static const struct fn_def sorts[] = {
      .brief = "The n series with the highest maximum.",
      .kind = FN_ANY,
      .run = highest_max},
+    {.name = "highestMin",
+     .group = "Filter Series",
+     .params = {FN_SERIES("seriesList"), {.name = "n", .type = FN_TYPE_INTEGER, FN_REQUIRED, .lenient = true}},
+     .brief = "The n series with the highest minimum.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = highest_min},
     {.name = "limit",
      .group = "Filter Series",
      .params = {FN_SERIES("seriesList"), FN_PARAM("n", FN_TYPE_INTEGER)},
@@ -300,6 +322,20 @@ static const struct fn_def sorts[] = {
      .brief = "The n series with the lowest last value.",
      .kind = FN_ANY,
      .run = lowest_current},
+    {.name = "lowestMax",
+     .group = "Filter Series",
+     .params = {FN_SERIES("seriesList"), {.name = "n", .type = FN_TYPE_INTEGER, FN_REQUIRED, .lenient = true}},
+     .brief = "The n series with the lowest maximum.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = lowest_max},
+    {.name = "lowestMin",
+     .group = "Filter Series",
+     .params = {FN_SERIES("seriesList"), {.name = "n", .type = FN_TYPE_INTEGER, FN_REQUIRED, .lenient = true}},
+     .brief = "The n series with the lowest minimum.",
+     .extension = FN_CARBONAPI,
+     .kind = FN_ANY,
+     .run = lowest_min},
     {.name = "mostDeviant",
      .group = "Filter Series",
      .params = {FN_SERIES("seriesList"), FN_PARAM("n", FN_TYPE_INTEGER)},

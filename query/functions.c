@@ -10,8 +10,9 @@
 
 /* All families, in the order of the file map in README.md. */
 static const struct fn_family *const families[] = {
-    &fn_alias, &fn_combine, &fn_lists, &fn_group,       &fn_ratio,  &fn_pointwise,  &fn_rates, &fn_resample, &fn_time,
-    &fn_gaps,  &fn_moving,  &fn_stats, &fn_holtwinters, &fn_filter, &fn_thresholds, &fn_sort,  &fn_graph,    &fn_source,
+    &fn_alias,      &fn_combine, &fn_lists, &fn_group,  &fn_ratio, &fn_pointwise,   &fn_rates,
+    &fn_resample,   &fn_time,    &fn_gaps,  &fn_moving, &fn_stats, &fn_holtwinters, &fn_filter,
+    &fn_thresholds, &fn_sort,    &fn_graph, &fn_source, &fn_trend, &fn_similar,     &fn_fourier,
 };
 
 enum { FAMILIES = sizeof(families) / sizeof(*families) };

@@ -132,10 +132,10 @@ Test(query, equal_expressions_are_evaluated_once)
     answers(200, "u,60000,60060,60|2.0\n"
                  "scale(a.x,2),60000,60060,60|2.0\n"
                  "scale(a.x,3),60000,60060,60|3.0\n");
-    render("target=scale(a.x,2)&target=a.x|scale(2)&target=template(scale($v,2),v=\"a.y\")&explain=1", 3);
+    render("target=scale(a.x,2)&target=a.x|scale(2)&target=template(scale(a.$v,2),v=\"y\")&explain=1", 3);
     body = buf_span(&reply.body);
     cr_expect_eq(reply.status, 200);
-    cr_expect_not_null(memmem(body.ptr, body.len, "\"reused\":true,\"arguments\":[]", 29));
+    cr_expect_not_null(memmem(body.ptr, body.len, "\"reused\":true,\"arguments\":[]", 28));
 }
 
 Test(query, what_changes_the_context_is_never_reused)
