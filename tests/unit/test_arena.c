@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdlib.h>
 
 Test(arena, aligns_to_16_and_takes_zero_bytes)
 {
@@ -138,5 +139,72 @@ Test(arena, copies_joins_and_prints)
         s = arena_printf(&a, "%.*s", n, text);
         cr_assert(s.len == (size_t)n && memcmp(s.ptr, text, (size_t)n) == 0 && s.ptr[n] == '\0');
     }
+    arena_release(&a);
+}
+
+/* What a guarded run holds. */
+struct held {
+    struct arena *arena;
+    size_t wanted;
+    void *heap;
+    int cleaned;
+};
+
+static int run_guarded(void *ctx)
+{
+    struct held *h = ctx;
+
+    h->heap = malloc(10);
+    arena_alloc(h->arena, h->wanted);
+    return 7;
+}
+
+static void clean_guarded(void *ctx)
+{
+    struct held *h = ctx;
+
+    free(h->heap);
+    h->cleaned++;
+}
+
+Test(arena, a_guard_cleans_up_in_any_case)
+{
+    struct arena a;
+    jmp_buf overflow;
+    struct held h = {.arena = &a, .wanted = 100};
+
+    arena_init(&a, 20000, &overflow);
+    if (setjmp(overflow) == 0) {
+        cr_expect_eq(arena_guard(&a, run_guarded, clean_guarded, &h), 7);
+        cr_expect(h.cleaned == 1 && a.overflow == &overflow);
+        h.wanted = 100000;
+        arena_guard(&a, run_guarded, clean_guarded, &h);
+        cr_expect_fail("the arena was not full");
+    }
+    cr_expect(h.cleaned == 2 && a.overflow == &overflow);
+    arena_release(&a);
+}
+
+static int run_twice_guarded(void *ctx)
+{
+    struct held *h = ctx;
+    struct held inner = {.arena = h->arena, .wanted = h->wanted};
+
+    h->heap = malloc(10);
+    return arena_guard(h->arena, run_guarded, clean_guarded, &inner);
+}
+
+Test(arena, guards_nest)
+{
+    struct arena a;
+    jmp_buf overflow;
+    struct held h = {.arena = &a, .wanted = 100000};
+
+    arena_init(&a, 20000, &overflow);
+    if (setjmp(overflow) == 0) {
+        arena_guard(&a, run_twice_guarded, clean_guarded, &h);
+        cr_expect_fail("the arena was not full");
+    }
+    cr_expect_eq(h.cleaned, 1);
     arena_release(&a);
 }

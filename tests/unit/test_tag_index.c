@@ -2,6 +2,7 @@
 
 #include "base/grace.h"
 #include "storage/name.h"
+#include "storage/tag_index_int.h"
 #include "tests/help/rng.h"
 
 #include <criterion/criterion.h>
@@ -371,6 +372,38 @@ Test(tag_index, a_full_arena_loses_nothing)
     cr_expect_eq(arena.overflow, &full);
     arena_release(&arena);
     asked_release(&a);
+    world_free(w);
+}
+
+/* Each allocation of an insert fails once: then nothing has changed, and the insert can be tried again. */
+Test(tag_index, an_insert_without_memory_changes_nothing)
+{
+    struct world *w = small_world();
+    int failures = 0;
+    char name[64];
+
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t id = w->count++;
+        sprintf(name, "new;a=%u;b=%u;c%u=1", i, i % 5, i);
+        w->name[id] = strdup(name);
+        for (uint64_t n = 1;; n++) {
+            w->ix->heap.fail_at = n;
+            int rc = tag_index_insert(w->ix, span_str(name), id, NULL);
+            w->ix->heap.fail_at = 0;
+            if (rc == 0)
+                break;
+            cr_assert_eq(rc, ERR_MEMORY);
+            failures++;
+            tag_index_remove(w->ix, span_str(name), id); /* as if it had been there */
+            char *got = found(w, "name=new");
+            cr_assert_eq((size_t)(i == 0 ? 0 : 1), (size_t)(strlen(got) > 0));
+            free(got);
+            expect_values(w, "host", "", everything, "db1:2 web1:2 web2:1");
+        }
+    }
+    cr_expect_gt(failures, 500, "%d", failures);
+    expect_values(w, "b", "", everything, "0:60 1:60 2:60 3:60 4:60");
+    expect_values(w, "a", "b=3", (struct storage_tag_query){.limit = 2}, "103:1 108:1");
     world_free(w);
 }
 
