@@ -15,6 +15,7 @@ struct tag_expr {
     struct span tag;
     struct span value;   /* what stands behind the operator */
     struct regex *regex; /* NULL: compare VALUE */
+    struct span prefix;  /* what every text begins with that REGEX finds */
     bool negated;
     bool fits_empty; /* a series without the tag fits */
 };

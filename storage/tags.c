@@ -1,8 +1,7 @@
 /* The store's face for tags. The index knows tagged series (tag_index.h). Series without tags are looked for
  * here: only an expression on "name" can ask for one, since by any other tag that must not be empty they do not
  * fit. An exact name is one look-up in the hash; for a regular expression all names are tried in the order in
- * which they stand in the log, and most are passed over by the bytes with which the expression begins, when these
- * are plain. */
+ * which they stand in the log, most of them by the bytes with which the expression begins. */
 #include "storage/internal.h"
 #include "storage/name.h"
 #include "storage/tag_index.h"
@@ -66,27 +65,13 @@ static int untagged_try(struct tags *t, uint32_t id)
     return 0;
 }
 
-/* The bytes with which every name must begin that fits: of the first regular expression on "name", those up to
- * the first byte that means something. One that a quantifier may take away does not count, and with alternatives
- * nothing is certain. */
+/* What every name must begin with. */
 static struct span untagged_prefix(const struct tags *t)
 {
-    static const char special[] = "\\^$.|?*+()[]{}";
-
     for (size_t i = 0; i < t->count; i++) {
         const struct tag_expr *e = &t->exprs[i];
-        struct span text = e->value;
-        size_t n = 0;
-
-        if (e->regex == NULL || e->negated || !span_eq(e->tag, SPAN_LIT("name")) || span_find(text, '|') != text.len)
-            continue;
-        if (text.len > 0 && text.ptr[0] == '^')
-            text = span_cut(text, 1, text.len);
-        while (n < text.len && memchr(special, text.ptr[n], sizeof special - 1) == NULL && (text.ptr[n] & 0x80) == 0)
-            n++;
-        if (n > 0 && n < text.len && memchr("?*{", text.ptr[n], 3) != NULL)
-            n--;
-        return span_cut(text, 0, n);
+        if (e->regex != NULL && !e->negated && span_eq(e->tag, SPAN_LIT("name")))
+            return e->prefix;
     }
     return SPAN_LIT("");
 }

@@ -60,6 +60,29 @@ Test(tag_expr, anchors_regular_expressions_at_the_start_only)
     cr_expect(fits("host=~a|b", "m;host=bx"));
 }
 
+/* A plain beginning is looked at first: it must not keep out what the expression takes. */
+Test(tag_expr, takes_no_more_for_plain_than_is)
+{
+    static const char *const taken[] = {"a=~web",  "a=~^web", "a=~web?1", "a=~webx?1", "a=~webx*1", "a=~webx{0}1",
+                                        "a=~w+eb", "a=~x|we", "a=~(x|w)", "a=~(?i)WE", "a=~w.b1$",  "a=~we\\w1",
+                                        "a=~[w]e", "a=~",     "a=~web1$", "a=~web1",   "a=~\\x77eb", "a!=~web2"};
+    static const char *const refused[] = {"a=~web2", "a=~eb", "a=~WEB", "a=~web11"};
+
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        struct span texts[] = {span_str(taken[i]), SPAN_LIT("name=m")};
+        struct arena arena;
+        struct tag_expr *exprs;
+
+        arena_init(&arena, 0, NULL);
+        cr_assert_eq(tag_exprs_parse(texts, 2, &arena, &exprs, NULL), 0, "%s", taken[i]);
+        cr_expect(tag_exprs_match(exprs, 2, SPAN_LIT("m;a=web1")), "%s", taken[i]);
+        tag_exprs_release(exprs, 2);
+        arena_release(&arena);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        cr_expect_not(fits(refused[i], "m;a=web1"), "%s", refused[i]);
+}
+
 Test(tag_expr, takes_a_missing_tag_for_an_empty_value)
 {
     cr_expect(fits("a!=", "m;a=1"));
