@@ -1,11 +1,11 @@
 /* Functions of a window that moves along the series. They need the time of one window before "from",
  * so their argument is evaluated again from there.
  *
- * A point covers the WINDOW points up to and including itself. Sums, averages and extremes of all
- * windows take linear time: cut the values into blocks as long as the window; a window is the end of
+ * A point covers the WINDOW points up to and including itself. No function here takes longer for a larger window.
+ * For all but medians: cut the values into blocks as long as the window; a window is the end of
  * one block and the beginning of the next, and both are kept as running aggregates from the cut outward
  * (van Herk and Gil-Werman's method for extremes, which serves sums without the rounding errors of
- * adding and taking away again). */
+ * adding and taking away again). Medians come from an order-statistics tree. */
 #include "query/fn.h"
 
 #include "query/time_spec.h"
@@ -68,19 +68,32 @@ static struct span moving_name(struct fn_call *call, struct span func)
 /* ---- linear-time aggregates ---- */
 
 struct sums {
-    double value;
-    double known;
+    double value; /* so far; for deviations the mean; for differences the first value */
+    double known; /* how many values */
+    double rest;  /* for deviations their squares; for differences the sum of all but the first */
 };
 
-enum merge { MERGE_NONE, MERGE_SUM, MERGE_AVERAGE, MERGE_MIN, MERGE_MAX };
+enum merge {
+    MERGE_NONE,
+    MERGE_SUM,
+    MERGE_AVERAGE,
+    MERGE_MIN,
+    MERGE_MAX,
+    MERGE_LAST,
+    MERGE_PRODUCT,
+    MERGE_DEVIATION,
+    MERGE_DIFF
+};
 
 static enum merge merge_of(const struct aggregator *agg)
 {
     static const struct {
         const char *name;
         enum merge merge;
-    } table[] = {{"sum", MERGE_SUM},          {"total", MERGE_SUM}, {"average", MERGE_AVERAGE}, {"avg", MERGE_AVERAGE},
-                 {"avg_zero", MERGE_AVERAGE}, {"min", MERGE_MIN},   {"max", MERGE_MAX}};
+    } table[] = {{"sum", MERGE_SUM},          {"total", MERGE_SUM},        {"average", MERGE_AVERAGE},
+                 {"avg", MERGE_AVERAGE},      {"avg_zero", MERGE_AVERAGE}, {"min", MERGE_MIN},
+                 {"max", MERGE_MAX},          {"last", MERGE_LAST},        {"current", MERGE_LAST},
+                 {"multiply", MERGE_PRODUCT}, {"stddev", MERGE_DEVIATION}, {"diff", MERGE_DIFF}};
 
     for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
         if (strcmp(table[i].name, agg->name) == 0)
@@ -91,28 +104,44 @@ static enum merge merge_of(const struct aggregator *agg)
 
 static struct sums merged(enum merge merge, struct sums a, struct sums b)
 {
-    struct sums r = {a.value, a.known + b.known};
+    struct sums r = {a.value, a.known + b.known, 0};
 
     if (a.known == 0)
-        r.value = b.value;
-    else if (b.known == 0)
-        r.value = a.value;
-    else if (merge == MERGE_MIN)
+        return b;
+    if (b.known == 0)
+        return a;
+    if (merge == MERGE_DEVIATION) {
+        double apart = b.value - a.value;
+
+        r.value += apart * b.known / r.known;
+        r.rest = a.rest + b.rest + apart * apart * a.known * b.known / r.known;
+    } else if (merge == MERGE_PRODUCT) {
+        r.value = a.value * b.value;
+    } else if (merge == MERGE_MIN) {
         r.value = b.value < a.value ? b.value : a.value;
-    else if (merge == MERGE_MAX)
+    } else if (merge == MERGE_MAX) {
         r.value = b.value > a.value ? b.value : a.value;
-    else
+    } else if (merge == MERGE_LAST) {
+        r.value = b.value;
+    } else if (merge == MERGE_DIFF) {
+        r.rest = a.rest + b.value + b.rest;
+    } else {
         r.value = a.value + b.value;
+    }
     return r;
 }
 
 static struct sums single(double v)
 {
-    return (struct sums){isnan(v) ? 0 : v, isnan(v) ? 0 : 1};
+    return (struct sums){isnan(v) ? 0 : v, isnan(v) ? 0 : 1, 0};
 }
 
 static double finished(enum merge merge, struct sums s)
 {
+    if (merge == MERGE_DEVIATION)
+        return sqrt(s.rest / s.known);
+    if (merge == MERGE_DIFF)
+        return s.value - s.rest;
     return merge == MERGE_AVERAGE ? s.value / s.known : s.value;
 }
 
@@ -121,7 +150,7 @@ static void merge_windows(struct fn_call *call, enum merge merge, const double *
                           double x_files_factor, double *out, size_t count)
 {
     struct sums *tails = arena_alloc(call->arena, (n + 1) * sizeof(*tails)); /* from here to the block's end */
-    struct sums head = {0, 0};                                               /* from the block's begin to here */
+    struct sums head = {0};                                                  /* from the block's begin to here */
 
     for (size_t i = n; i-- > 1;)
         tails[i] = i == n - 1 || i % window == 0 ? single(in[i]) : merged(merge, single(in[i]), tails[i + 1]);
@@ -130,7 +159,7 @@ static void merge_windows(struct fn_call *call, enum merge merge, const double *
 
         /* The first window of each block is the block. */
         if (i % window == 0) {
-            head = (struct sums){0, 0};
+            head = (struct sums){0};
         } else {
             head = merged(merge, head, single(in[i + window]));
             s = merged(merge, s, head);
@@ -139,24 +168,115 @@ static void merge_windows(struct fn_call *call, enum merge merge, const double *
     }
 }
 
-/* The same for any aggregation, window by window, of the known values. */
-static int each_window(struct fn_call *call, const struct aggregator *agg, const double *in, size_t window,
-                       double x_files_factor, double *out, size_t count)
+/* OUT[i] = how many of IN[i + 1 .. i + WINDOW] are known. */
+static void count_windows(const double *in, size_t window, double x_files_factor, double *out, size_t count)
 {
-    double *known = series_room(call->arena, window);
+    double known = 0;
 
+    for (size_t k = 1; k < window && count > 0; k++)
+        known += !isnan(in[k]);
     for (size_t i = 0; i < count; i++) {
-        size_t n = 0;
-
-        for (size_t k = i + 1; k <= i + window; k++) {
-            if (!isnan(in[k]))
-                known[n++] = in[k];
-        }
-        out[i] = n > 0 && (double)n / (double)window >= x_files_factor ? agg->of(known, n, call->arena) : NAN;
-        if (i % 256 == 0 && eval_check(call->ev) < 0)
-            return ERR_CANCELLED;
+        known += !isnan(in[i + window]);
+        out[i] = known > 0 && known / (double)window >= x_files_factor ? known : NAN;
+        known -= !isnan(in[i + 1]);
     }
-    return 0;
+}
+
+/* ---- medians ----
+ *
+ * The known values of the series are ranked once. A Fenwick tree over the ranks counts which of them are in the window;
+ * adding, dropping and finding the k-th smallest take log n each, whatever the window. */
+
+struct ranked {
+    double value;
+    size_t at;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct ranked *x = a;
+    const struct ranked *y = b;
+
+    return x->value != y->value ? (x->value < y->value ? -1 : 1) : (x->at > y->at) - (x->at < y->at);
+}
+
+struct order {
+    struct ranked *sorted; /* by rank */
+    uint32_t *rank;        /* of each point, from 1; 0: None */
+    uint32_t *tree;
+    size_t count;
+    size_t top; /* the largest power of two within count */
+    size_t inside;
+};
+
+static void order_init(struct order *o, struct arena *arena, const double *in, size_t n)
+{
+    *o = (struct order){.sorted = ARENA_ARRAY(arena, struct ranked, n), .rank = ARENA_ARRAY(arena, uint32_t, n)};
+    for (size_t i = 0; i < n; i++) {
+        if (!isnan(in[i]))
+            o->sorted[o->count++] = (struct ranked){in[i], i};
+    }
+    if (o->count > 0)
+        qsort(o->sorted, o->count, sizeof(*o->sorted), by_value);
+    for (size_t k = 0; k < o->count; k++)
+        o->rank[o->sorted[k].at] = (uint32_t)k + 1;
+    o->tree = ARENA_ARRAY(arena, uint32_t, o->count + 1);
+    for (o->top = 1; o->top * 2 <= o->count;)
+        o->top *= 2;
+}
+
+/* The point AT enters the window (CHANGE 1) or leaves it (-1). */
+static void order_change(struct order *o, size_t at, int change)
+{
+    if (o->rank[at] == 0)
+        return;
+    o->inside += (size_t)change;
+    for (size_t k = o->rank[at]; k <= o->count; k += k & -k)
+        o->tree[k] += (uint32_t)change;
+}
+
+/* The K-th smallest value in the window, from 0; there are more than K. */
+static double order_nth(const struct order *o, size_t k)
+{
+    size_t rank = 0;
+
+    for (size_t bit = o->top; bit > 0; bit /= 2) {
+        if (rank + bit <= o->count && o->tree[rank + bit] <= k) {
+            rank += bit;
+            k -= o->tree[rank];
+        }
+    }
+    return o->sorted[rank].value;
+}
+
+static void median_windows(struct fn_call *call, const double *in, size_t n, size_t window, double x_files_factor,
+                           double *out, size_t count)
+{
+    struct order o;
+
+    order_init(&o, call->arena, in, n);
+    for (size_t k = 1; k < window && count > 0; k++)
+        order_change(&o, k, 1);
+    for (size_t i = 0; i < count; i++) {
+        order_change(&o, i + window, 1);
+        out[i] = NAN;
+        if (o.inside > 0 && (double)o.inside / (double)window >= x_files_factor)
+            out[i] = o.inside % 2 == 1 ? order_nth(&o, o.inside / 2)
+                                       : (order_nth(&o, o.inside / 2 - 1) + order_nth(&o, o.inside / 2)) / 2;
+        order_change(&o, i + 1, -1);
+    }
+}
+
+/* The largest minus the smallest value. */
+static void range_windows(struct fn_call *call, const double *in, size_t n, size_t window, double x_files_factor,
+                          double *out, size_t count)
+{
+    double *min = series_room(call->arena, count);
+
+    merge_windows(call, MERGE_MAX, in, n, window, x_files_factor, out, count);
+    merge_windows(call, MERGE_MIN, in, n, window, x_files_factor, min, count);
+    for (size_t i = 0; i < count; i++)
+        out[i] -= min[i];
 }
 
 static int move_over(struct fn_call *call, const struct series *s, const struct window *w, const struct aggregator *agg,
@@ -179,9 +299,14 @@ static int move_over(struct fn_call *call, const struct series *s, const struct 
             values[i] = NAN;
         return 0;
     }
-    if (merge == MERGE_NONE)
-        return each_window(call, agg, in, (size_t)window, x_files_factor, values, count);
-    merge_windows(call, merge, in, n, (size_t)window, x_files_factor, values, count);
+    if (strcmp(agg->name, "median") == 0)
+        median_windows(call, in, n, (size_t)window, x_files_factor, values, count);
+    else if (strcmp(agg->name, "count") == 0)
+        count_windows(in, (size_t)window, x_files_factor, values, count);
+    else if (strncmp(agg->name, "range", 5) == 0)
+        range_windows(call, in, n, (size_t)window, x_files_factor, values, count);
+    else
+        merge_windows(call, merge, in, n, (size_t)window, x_files_factor, values, count);
     return 0;
 }
 
