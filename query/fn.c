@@ -289,6 +289,7 @@ int fn_aggregate(struct fn_call *c, const struct series_list *list, const struct
     common_tags(c, list, s);
     series_set_tag(c->arena, s, "aggregatedBy", func);
     s->x_files_factor = x_files_factor;
+    s->integers = strcmp(agg->name, "count") == 0;
     values = series_room(c->arena, count);
     aggregate_columns(agg, columns, list->count, x_files_factor, values, count, c->arena);
     series_set_values(s, values, count);
