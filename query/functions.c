@@ -215,28 +215,27 @@ static void add_param(const struct fn_param *p, struct buf *out)
     buf_add_char(out, '}');
 }
 
-/* "scale(seriesList, factor)" */
-static void add_signature(const struct fn_def *def, struct buf *out)
+void functions_signature(const struct fn_def *def, struct buf *out)
 {
-    struct buf text = {0};
-
-    buf_addf(&text, "%s(", def->name);
+    buf_addf(out, "%s(", def->name);
     for (size_t i = 0; def->params[i].name != NULL; i++) {
         const struct fn_param *p = &def->params[i];
 
-        buf_addf(&text, "%s%s%s", i > 0 ? ", " : "", p->multiple ? "*" : "", p->name);
+        buf_addf(out, "%s%s%s", i > 0 ? ", " : "", p->multiple ? "*" : "", p->name);
         if (!p->required && !p->multiple)
-            buf_addf(&text, "=%s", p->fallback != NULL ? p->fallback : "None");
+            buf_addf(out, "=%s", p->fallback != NULL ? p->fallback : "None");
     }
-    buf_add_char(&text, ')');
-    buf_add_json(out, buf_span(&text));
-    buf_release(&text);
+    buf_add_char(out, ')');
 }
 
 void functions_json_one(const struct fn_def *def, struct buf *out)
 {
+    struct buf signature = {0};
+
+    functions_signature(def, &signature);
     buf_addf(out, "{\"name\":\"%s\",\"function\":", def->name);
-    add_signature(def, out);
+    buf_add_json(out, buf_span(&signature));
+    buf_release(&signature);
     buf_add_str(out, ",\"description\":");
     buf_add_json(out, span_str(def->brief));
     buf_addf(out, ",\"module\":\"graphite.render.functions\",\"group\":\"%s\"", def->group);

@@ -109,6 +109,9 @@ int functions_each(int (*each)(void *ctx, const struct fn_def *def), void *ctx);
 /* "seriesList", "float", ... */
 const char *fn_type_name(enum fn_type type);
 
+/* "scale(seriesList, factor)", with the defaults of parameters that may be missing. */
+void functions_signature(const struct fn_def *def, struct buf *out);
+
 /* The entry of DEF in /functions, as a JSON object: name, function (its signature), description,
  * module, group, params. */
 void functions_json_one(const struct fn_def *def, struct buf *out);
