@@ -2,9 +2,9 @@
  *
  * It makes names and values like those of a monitored fleet, renders all lines to memory first, and then only
  * sends: what is measured is the server. Names are servers.ROLE-NNNN[-ZONE].METRIC, 50 metrics a server, so
- * that neighbours share long prefixes; values have the shapes of tests/help/shapes.h, "mixed" is 35 % gauges
- * with 2 decimals, 25 % integer counters, 25 % constant or rarely changing integers, 15 % noisy values with 13
- * decimals. Each connection sends the points of its own part of the series.
+ * that neighbours share long prefixes; with --tagged METRIC;host=...;role=...;zone=...; values have the shapes of
+ * tests/help/shapes.h, "mixed" is 35 % gauges with 2 decimals, 25 % integer counters, 25 % constant or rarely changing
+ * integers, 15 % noisy values with 13 decimals. Each connection sends the points of its own part of the series.
  *
  * When the server's process id and HTTP address are given, it waits until the server has counted everything and
  * reports its CPU seconds from the first byte until a second later (so that flushing is in), its peak memory,
@@ -30,6 +30,8 @@ static struct {
     bool udp;
     bool sink;
     bool long_names;
+    bool tagged;
+    bool wait;     /* for a byte on standard input, when all is rendered */
     bool victoria; /* the server is victoria-metrics: its counter has another name */
     uint64_t series;
     uint64_t first_series;
@@ -109,6 +111,9 @@ static int write_name(char *to, uint64_t i)
 {
     uint64_t host = i / METRICS;
 
+    if (opt.tagged)
+        return sprintf(to, "%s;host=%s-%04" PRIu64 ";role=%s;zone=%s", metrics[i % METRICS], roles[host % 6], host / 6,
+                       roles[host % 6], zones[host / 6 % 3]);
     if (opt.long_names)
         return sprintf(to, "%s.%s-%04" PRIu64 "-%s.%s", opt.prefix, roles[host % 6], host / 6, zones[host % 3],
                        metrics[i % METRICS]);
@@ -480,18 +485,21 @@ static void report_server(uint64_t lines, double stored_s, double cpu_s, struct 
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: loadgen (--target HOST:PORT | --sink) [options]\n"
-                    "  --series N --points N          how much (10000 x 100)\n"
-                    "  --first-series N               number of the first series\n"
-                    "  --start EPOCH --step S         times; without --start the last tick is now\n"
-                    "  --order time|series|random     all series each tick; each series whole; shuffled each tick\n"
-                    "  --shape mixed|gauge|counter|constant|rare|noisy|random53\n"
-                    "  --long-names                   names of about 50 bytes, not 38\n"
-                    "  --prefix P --seed N            first part of the names; random numbers\n"
-                    "  --connections N --udp --rate N points a second of all connections\n"
-                    "  --pid PID --http HOST:PORT     the server: wait until all is stored, report CPU and losses\n"
-                    "  --victoria                     it is victoria-metrics\n"
-                    "  --print-name N                 print the name of series N and end\n");
+    fprintf(stderr,
+            "usage: loadgen (--target HOST:PORT | --sink) [options]\n"
+            "  --series N --points N          how much (10000 x 100)\n"
+            "  --first-series N               number of the first series\n"
+            "  --start EPOCH --step S         times; without --start the last tick is now\n"
+            "  --order time|series|random     all series each tick; each series whole; shuffled each tick\n"
+            "  --shape mixed|gauge|counter|constant|rare|noisy|random53\n"
+            "  --long-names                   names of about 50 bytes, not 38\n"
+            "  --tagged                       METRIC;host=H;role=R;zone=Z\n"
+            "  --wait                         render, print \"ready\", and send when a line comes on standard input\n"
+            "  --prefix P --seed N            first part of the names; random numbers\n"
+            "  --connections N --udp --rate N points a second of all connections\n"
+            "  --pid PID --http HOST:PORT     the server: wait until all is stored, report CPU and losses\n"
+            "  --victoria                     it is victoria-metrics\n"
+            "  --print-name N                 print the name of series N and end\n");
     exit(2);
 }
 
@@ -539,6 +547,12 @@ static void read_option(int c)
     case 'l':
         opt.long_names = true;
         break;
+    case 'g':
+        opt.tagged = true;
+        break;
+    case 'w':
+        opt.wait = true;
+        break;
     case 'x':
         opt.prefix = optarg;
         break;
@@ -573,17 +587,28 @@ static void read_option(int c)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"target", required_argument, NULL, 't'},      {"sink", no_argument, NULL, 'S'},
-        {"series", required_argument, NULL, 'n'},      {"first-series", required_argument, NULL, 'f'},
-        {"points", required_argument, NULL, 'p'},      {"start", required_argument, NULL, 's'},
-        {"step", required_argument, NULL, 'i'},        {"order", required_argument, NULL, 'o'},
-        {"shape", required_argument, NULL, 'v'},       {"long-names", no_argument, NULL, 'l'},
-        {"prefix", required_argument, NULL, 'x'},      {"seed", required_argument, NULL, 'e'},
-        {"connections", required_argument, NULL, 'c'}, {"udp", no_argument, NULL, 'u'},
-        {"rate", required_argument, NULL, 'r'},        {"pid", required_argument, NULL, 'P'},
-        {"http", required_argument, NULL, 'h'},        {"victoria", no_argument, NULL, 'V'},
-        {"print-name", required_argument, NULL, 'N'},  {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"target", required_argument, NULL, 't'},
+                                            {"sink", no_argument, NULL, 'S'},
+                                            {"series", required_argument, NULL, 'n'},
+                                            {"first-series", required_argument, NULL, 'f'},
+                                            {"points", required_argument, NULL, 'p'},
+                                            {"start", required_argument, NULL, 's'},
+                                            {"step", required_argument, NULL, 'i'},
+                                            {"order", required_argument, NULL, 'o'},
+                                            {"shape", required_argument, NULL, 'v'},
+                                            {"long-names", no_argument, NULL, 'l'},
+                                            {"tagged", no_argument, NULL, 'g'},
+                                            {"wait", no_argument, NULL, 'w'},
+                                            {"prefix", required_argument, NULL, 'x'},
+                                            {"seed", required_argument, NULL, 'e'},
+                                            {"connections", required_argument, NULL, 'c'},
+                                            {"udp", no_argument, NULL, 'u'},
+                                            {"rate", required_argument, NULL, 'r'},
+                                            {"pid", required_argument, NULL, 'P'},
+                                            {"http", required_argument, NULL, 'h'},
+                                            {"victoria", no_argument, NULL, 'V'},
+                                            {"print-name", required_argument, NULL, 'N'},
+                                            {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -658,6 +683,11 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < opt.connections; i++) {
         lines += senders[i].lines;
         bytes += senders[i].text.len;
+    }
+    if (opt.wait) {
+        puts("ready");
+        fflush(stdout);
+        getchar();
     }
     measure(senders, lines, bytes);
     printf("}\n");
