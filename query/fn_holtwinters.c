@@ -231,6 +231,16 @@ static const struct series *band_for(struct fn_call *call, const struct series_l
     return NULL;
 }
 
+/* How many points of S there are until the last that is known. */
+static size_t last_known(const struct series *s)
+{
+    size_t n = s->count;
+
+    while (n > 0 && isnan(s->values[n - 1]))
+        n--;
+    return n;
+}
+
 static double beyond(double v, double low, double high)
 {
     if (v > high)
@@ -251,11 +261,11 @@ static int aberration(struct fn_call *call, struct value *out)
         const struct series *upper = band_for(call, &bands, "holtWintersConfidenceUpper", s);
         double *values = series_room(call->arena, s->count);
 
-        if (lower == NULL || upper == NULL || lower->count < s->count)
+        if (lower == NULL || upper == NULL || lower->count < last_known(s))
             return fn_fail(call, "there is no forecast for \"%.*s\"", (int)(s->name.len < 200 ? s->name.len : 200),
                            s->name.ptr);
         for (size_t k = 0; k < s->count; k++)
-            values[k] = beyond(s->values[k], lower->values[k], upper->values[k]);
+            values[k] = isnan(s->values[k]) ? 0 : beyond(s->values[k], lower->values[k], upper->values[k]);
         series_set_tag(call->arena, s, "holtWintersAberration", SPAN_LIT("1"));
         series_list_add(call->arena, &result, made_of(call, s, "holtWintersAberration", s->start_s, values, s->count));
     }
