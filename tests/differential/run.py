@@ -143,7 +143,7 @@ def same(a, b, scale):
 def same_tags(want, have):
     """Numbers in them may differ by rounding: sums are not taken in the same order everywhere."""
     def number(text):
-        return float(text) if re.fullmatch(r'-?\d+\.\d+(e[-+]?\d+)?', str(text)) else None
+        return float(text) if re.fullmatch(r'-?\d+(\.\d+)?(e[-+]?\d+)?', str(text)) else None
     return want.keys() == have.keys() and all(
         w == have[k] or (None not in (number(w), number(have[k])) and same(number(w), number(have[k]), 0))
         for k, w in want.items())
