@@ -171,8 +171,9 @@ Test(arena, a_guard_cleans_up_in_any_case)
 {
     struct arena a;
     jmp_buf overflow;
-    struct held h = {.arena = &a, .wanted = 100};
+    static struct held h; /* static: it changes between setjmp() and the jump */
 
+    h = (struct held){.arena = &a, .wanted = 100};
     arena_init(&a, 20000, &overflow);
     if (setjmp(overflow) == 0) {
         cr_expect_eq(arena_guard(&a, run_guarded, clean_guarded, &h), 7);
@@ -198,8 +199,9 @@ Test(arena, guards_nest)
 {
     struct arena a;
     jmp_buf overflow;
-    struct held h = {.arena = &a, .wanted = 100000};
+    static struct held h; /* static: it changes between setjmp() and the jump */
 
+    h = (struct held){.arena = &a, .wanted = 100000};
     arena_init(&a, 20000, &overflow);
     if (setjmp(overflow) == 0) {
         arena_guard(&a, run_twice_guarded, clean_guarded, &h);
