@@ -218,9 +218,10 @@ static bool seal_is_due(const struct storage *st, const struct seal_candidate *c
     return now_s - c->touched_s >= grace_s || now_s - since_s >= 10 * grace_s;
 }
 
-/* Seal COUNT windows, longest idle first, and all others that are due at NOW_S. *waiting is how many
- * have to wait for an older one. Returns how many were sealed. */
-static int seal_round(struct storage *st, size_t count, int64_t now_s, size_t *waiting, struct err *err)
+/* Seal COUNT windows of tier TIER_MIN or coarser, longest idle first, and all others that are due at NOW_S. *waiting is
+ * how many have to wait for an older one. Returns how many were sealed. */
+static int seal_round(struct storage *st, unsigned tier_min, size_t count, int64_t now_s, size_t *waiting,
+                      struct err *err)
 {
     struct seal_list list;
     size_t sealed = 0;
@@ -228,7 +229,7 @@ static int seal_round(struct storage *st, size_t count, int64_t now_s, size_t *w
 
     *waiting = 0;
     for (size_t i = 0; rc >= 0 && i < list.count; i++) {
-        if (sealed >= count && !seal_is_due(st, &list.item[i], now_s))
+        if (list.item[i].tier->number < tier_min || (sealed >= count && !seal_is_due(st, &list.item[i], now_s)))
             continue;
         rc = storage_seal_window(st, list.item[i].tier, list.item[i].window, err);
         sealed += rc == 0;
@@ -243,7 +244,7 @@ int storage_seal_due(struct storage *st, int64_t now_s, struct err *err)
     size_t open = __atomic_load_n(&st->windows_open, __ATOMIC_RELAXED);
     size_t beyond = open > st->options.windows_max ? open - st->options.windows_max : 0;
     size_t waiting;
-    int rc = seal_round(st, beyond, now_s, &waiting, err);
+    int rc = seal_round(st, 0, beyond, now_s, &waiting, err);
 
     return rc < 0 ? rc : 0;
 }
@@ -253,19 +254,23 @@ int storage_seal_idlest(struct storage *st, struct err *err)
     size_t waiting;
 
     pthread_mutex_lock(&st->maintenance);
-    int rc = seal_round(st, 1, INT64_MIN / 2, &waiting, err);
+    int rc = seal_round(st, 0, 1, INT64_MIN / 2, &waiting, err);
     pthread_mutex_unlock(&st->maintenance);
     return rc < 0 ? rc : 0;
 }
 
 int storage_seal_all(struct storage *st, struct err *err)
 {
-    size_t waiting = 1;
-    int rc = 1;
+    size_t waiting;
+    int rc = 0;
 
     pthread_mutex_lock(&st->maintenance);
-    while (rc > 0 && waiting > 0)
-        rc = seal_round(st, SIZE_MAX, INT64_MAX / 2, &waiting, err);
+    /* Tier by tier: late points open windows of the next tier when theirs are sealed. */
+    for (unsigned tier_min = 0; rc >= 0 && tier_min < RETENTION_TIERS_MAX; tier_min++) {
+        do {
+            rc = seal_round(st, tier_min, SIZE_MAX, INT64_MAX / 2, &waiting, err);
+        } while (rc > 0 && waiting > 0);
+    }
     pthread_mutex_unlock(&st->maintenance);
     return rc < 0 ? rc : 0;
 }
