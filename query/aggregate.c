@@ -140,17 +140,68 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The known values of V[0..N) in ascending order into OUT (room for N); returns how many. */
-static size_t sorted_known(const double *v, size_t n, double *out)
+/* The known values of V[0..N) into OUT (room for N); returns how many. */
+static size_t known_of(const double *v, size_t n, double *out)
 {
     size_t known = 0;
 
     for (size_t i = 0; i < n; i++) {
-        if (!isnan(v[i]))
-            out[known++] = v[i];
+        out[known] = v[i];
+        known += !isnan(v[i]);
     }
-    qsort(out, known, sizeof(*out), ascending);
     return known;
+}
+
+static double middle_of(double a, double b, double c)
+{
+    return a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+}
+
+/* The K-th smallest of V[0..N), from 0; afterwards none before it is larger and none behind it smaller (Hoare's
+ * quickselect). Values that defeat it are sorted. */
+static double nth_of(double *v, size_t n, size_t k)
+{
+    size_t low = 0, high = n - 1;
+
+    for (int rounds = 0; low < high; rounds++) {
+        double pivot = middle_of(v[low], v[(low + high) / 2], v[high]);
+        size_t i = low, j = high;
+
+        if (rounds == 64) {
+            qsort(v + low, high - low + 1, sizeof(*v), ascending);
+            break;
+        }
+        while (i <= j) {
+            double swap;
+
+            while (v[i] < pivot)
+                i++;
+            while (pivot < v[j])
+                j--;
+            if (i > j)
+                break;
+            swap = v[i];
+            v[i++] = v[j];
+            v[j] = swap;
+            if (j-- == 0)
+                break;
+        }
+        if (k >= i)
+            low = i;
+        else if (j != SIZE_MAX && k <= j)
+            high = j;
+        else
+            break;
+    }
+    return v[k];
+}
+
+/* The median of V[0..N), which is not empty; V changes its order. */
+static double median_in(double *v, size_t n)
+{
+    double upper = nth_of(v, n, n / 2);
+
+    return n % 2 == 1 ? upper : (nth_of(v, n / 2, n / 2 - 1) + upper) / 2;
 }
 
 /* Small rows are sorted on the stack: a median for each point must not eat up the arena. */
@@ -164,19 +215,17 @@ static double *scratch(struct arena *arena, double *stack, size_t n)
 static double of_median(const double *v, size_t n, struct arena *arena)
 {
     double stack[STACK_VALUES];
-    double *sorted = scratch(arena, stack, n);
-    size_t known = sorted_known(v, n, sorted);
+    double *values = scratch(arena, stack, n);
+    size_t known = known_of(v, n, values);
 
-    if (known == 0)
-        return NAN;
-    return known % 2 == 1 ? sorted[known / 2] : (sorted[known / 2 - 1] + sorted[known / 2]) / 2;
+    return known == 0 ? NAN : median_in(values, known);
 }
 
 double percentile_of(const double *v, size_t n, double p, bool interpolate, struct arena *arena, bool *valid)
 {
     double stack[STACK_VALUES];
-    double *sorted = scratch(arena, stack, n);
-    size_t known = sorted_known(v, n, sorted);
+    double *values = scratch(arena, stack, n);
+    size_t known = known_of(v, n, values);
     double exact = p / 100.0 * (double)(known + 1);
     double whole = trunc(exact);
     double fraction = exact - whole;
@@ -191,17 +240,17 @@ double percentile_of(const double *v, size_t n, double p, bool interpolate, stru
     if (!*valid)
         return NAN;
     if (rank == 0)
-        value = sorted[0];
+        value = nth_of(values, known, 0);
     else if (rank - 1 == (double)known)
-        value = sorted[known - 1];
+        value = nth_of(values, known, known - 1);
     else
-        value = sorted[(size_t)(rank >= 1 ? rank - 1 : (double)known + rank - 1)];
+        value = nth_of(values, known, (size_t)(rank >= 1 ? rank - 1 : (double)known + rank - 1));
     if (interpolate && rank != (double)known) {
         if (rank > (double)known || rank < 0) {
             *valid = rank < 0;
             return NAN;
         }
-        value += fraction * (sorted[(size_t)rank] - value);
+        value += fraction * (nth_of(values, known, (size_t)rank) - value);
     }
     return value;
 }
@@ -367,21 +416,18 @@ static void fold_multiply(struct fold *f)
         multiply_column(f->out, f->columns[i].values, column_length(f, i), f->count);
 }
 
-static void fold_rows(struct fold *f, double (*of)(const double *v, size_t n, struct arena *arena))
+static void fold_median(struct fold *f)
 {
     double *row = arena_alloc(f->arena, f->columns_count * sizeof(double));
-    double *sorted = arena_alloc(f->arena, f->columns_count * sizeof(double));
 
     for (size_t i = 0; i < f->count; i++) {
-        for (size_t k = 0; k < f->columns_count; k++)
-            row[k] = i < f->columns[k].count ? f->columns[k].values[i] : NAN;
-        if (f->columns_count <= STACK_VALUES) {
-            f->out[i] = of(row, f->columns_count, f->arena);
-        } else {
-            size_t known = sorted_known(row, f->columns_count, sorted);
+        size_t known = 0;
 
-            f->out[i] = known == 0 ? NAN : (sorted[(known - 1) / 2] + sorted[known / 2]) / 2;
+        for (size_t k = 0; k < f->columns_count; k++) {
+            row[known] = i < f->columns[k].count ? f->columns[k].values[i] : NAN;
+            known += !isnan(row[known]);
         }
+        f->out[i] = known == 0 ? NAN : median_in(row, known);
     }
 }
 
@@ -425,7 +471,7 @@ void aggregate_columns(const struct aggregator *agg, const struct column *column
         fold_stddev(&f);
         break;
     case OP_MEDIAN:
-        fold_rows(&f, of_median);
+        fold_median(&f);
         break;
     case OP_COUNT:
         break;

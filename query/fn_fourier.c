@@ -8,8 +8,18 @@
 
 static const double pi = 3.14159265358979323846;
 
+/* exp(-2 pi i k / N) for k < N / 2. */
+static double complex *turns_of(struct arena *arena, size_t n)
+{
+    double complex *turns = arena_calloc(arena, n / 2, sizeof(*turns));
+
+    for (size_t k = 0; k < n / 2; k++)
+        turns[k] = cexp(-2 * pi * I * (double)k / (double)n);
+    return turns;
+}
+
 /* In place; N is a power of two. SIGN -1 transforms, 1 goes back (without dividing by N). */
-static void transform_power_of_two(double complex *v, size_t n, double sign)
+static void transform_power_of_two(double complex *v, size_t n, const double complex *turns, double sign)
 {
     for (size_t i = 1, k = 0; i < n; i++) {
         size_t bit = n / 2;
@@ -26,7 +36,7 @@ static void transform_power_of_two(double complex *v, size_t n, double sign)
     }
     for (size_t half = 1; half < n; half *= 2) {
         for (size_t k = 0; k < half; k++) {
-            double complex turn = cexp(sign * pi * I * (double)k / (double)half);
+            double complex turn = sign < 0 ? turns[n / 2 / half * k] : conj(turns[n / 2 / half * k]);
 
             for (size_t i = k; i < n; i += 2 * half) {
                 double complex odd = v[i + half] * turn;
@@ -48,29 +58,30 @@ static double complex chirp(size_t k, size_t n, double sign)
 
 static void transform(struct arena *arena, double complex *v, size_t n, double sign)
 {
-    double complex *a, *b;
+    double complex *a, *b, *turns;
     size_t wide = 1;
 
     while (wide < n)
         wide *= 2;
     if (wide == n || n == 0) {
         if (n > 1)
-            transform_power_of_two(v, n, sign);
+            transform_power_of_two(v, n, turns_of(arena, n), sign);
         return;
     }
     wide *= 2;
+    turns = turns_of(arena, wide);
     a = arena_calloc(arena, wide, sizeof(*a));
     b = arena_calloc(arena, wide, sizeof(*b));
     for (size_t k = 0; k < n; k++) {
-        a[k] = v[k] * chirp(k, n, sign);
         b[k] = chirp(k, n, -sign);
+        a[k] = v[k] * conj(b[k]);
         b[(wide - k) % wide] = b[k];
     }
-    transform_power_of_two(a, wide, -1);
-    transform_power_of_two(b, wide, -1);
+    transform_power_of_two(a, wide, turns, -1);
+    transform_power_of_two(b, wide, turns, -1);
     for (size_t k = 0; k < wide; k++)
         a[k] *= b[k];
-    transform_power_of_two(a, wide, 1);
+    transform_power_of_two(a, wide, turns, 1);
     for (size_t k = 0; k < n; k++)
         v[k] = a[k] / (double)wide * chirp(k, n, sign);
 }

@@ -36,7 +36,7 @@ static int offset(struct fn_call *call, const struct series *s, const double *in
 
 /* Python's round(v, digits): the decimal nearest to the exact value, ties to even. Multiplying first
  * would move values across a tie, so the decimal is written out with that many digits and read back;
- * the short way is taken when the scaled value is far from any tie. */
+ * the short way is taken when the scaled value is farther from any tie than scaling can have moved it. */
 double fn_round(double v, int digits)
 {
     static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
@@ -49,7 +49,7 @@ double fn_round(double v, int digits)
     if (places <= 9) {
         scaled = digits < 0 ? v / powers[places] : v * powers[places];
         fraction = fabs(scaled - trunc(scaled));
-        if (fabs(scaled) < 1e9 && fabs(fraction - 0.5) > 1e-5) {
+        if (fabs(scaled) < 1e14 && fabs(fraction - 0.5) > fabs(scaled) * 4e-16 + 1e-7) {
             scaled = rint(scaled);
             return digits < 0 ? scaled * powers[places] : scaled / powers[places];
         }

@@ -141,3 +141,34 @@ Test(aggregate, consolidation_respects_the_x_files_factor)
     cr_expect(isnan(out[1]));
     cr_expect(isnan(out[2]), "a short last group is divided by the full number, too");
 }
+
+static int ascending(const void *a, const void *b)
+{
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+Test(aggregate, medians_and_percentiles_are_those_of_sorted_values, .init = setup, .fini = teardown)
+{
+    FOR_SEEDS (seed, 300) {
+        struct rng rng = rng_from(seed);
+        size_t n = 1 + rng_below(&rng, 700), known = 0;
+        uint64_t distinct = 1 + rng_below(&rng, 1000);
+        double *v = arena_alloc(&arena, n * sizeof(*v)), *sorted = arena_alloc(&arena, n * sizeof(*v));
+        double p = 1 + (double)rng_below(&rng, 99);
+        size_t rank;
+        bool valid;
+
+        for (size_t i = 0; i < n; i++) {
+            v[i] = rng_one_in(&rng, 5) ? NAN : (double)rng_below(&rng, distinct);
+            if (!isnan(v[i]))
+                sorted[known++] = v[i];
+        }
+        if (known == 0)
+            continue;
+        qsort(sorted, known, sizeof(*sorted), ascending);
+        cr_assert_eq(aggregator_find(SPAN_LIT("median"))->of(v, n, &arena),
+                     (sorted[(known - 1) / 2] + sorted[known / 2]) / 2);
+        rank = (size_t)ceil(p / 100.0 * (double)(known + 1));
+        cr_assert_eq(percentile_of(v, n, p, false, &arena, &valid), sorted[rank > known ? known - 1 : rank - 1]);
+    }
+}
