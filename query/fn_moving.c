@@ -102,7 +102,7 @@ static enum merge merge_of(const struct aggregator *agg)
     return MERGE_NONE;
 }
 
-static struct sums merged(enum merge merge, struct sums a, struct sums b)
+static inline __attribute__((always_inline)) struct sums merged(enum merge merge, struct sums a, struct sums b)
 {
     struct sums r = {a.value, a.known + b.known, 0};
 
@@ -146,8 +146,9 @@ static double finished(enum merge merge, struct sums s)
 }
 
 /* OUT[i] = the aggregate of IN[i + 1 .. i + WINDOW], for COUNT windows. Blocks begin at 1. */
-static void merge_windows(struct fn_call *call, enum merge merge, const double *in, size_t n, size_t window,
-                          double x_files_factor, double *out, size_t count)
+static inline __attribute__((always_inline)) void merge_all(struct fn_call *call, enum merge merge, const double *in,
+                                                            size_t n, size_t window, double x_files_factor, double *out,
+                                                            size_t count)
 {
     struct sums *tails = arena_alloc(call->arena, (n + 1) * sizeof(*tails)); /* from here to the block's end */
     struct sums head = {0};                                                  /* from the block's begin to here */
@@ -165,6 +166,29 @@ static void merge_windows(struct fn_call *call, enum merge merge, const double *
             s = merged(merge, s, head);
         }
         out[i] = s.known > 0 && s.known / (double)window >= x_files_factor ? finished(merge, s) : NAN;
+    }
+}
+
+/* The same, compiled once for each of the common ways: they are the inner loop. */
+static void merge_windows(struct fn_call *call, enum merge merge, const double *in, size_t n, size_t window,
+                          double x_files_factor, double *out, size_t count)
+{
+    switch (merge) {
+    case MERGE_SUM:
+        merge_all(call, MERGE_SUM, in, n, window, x_files_factor, out, count);
+        break;
+    case MERGE_AVERAGE:
+        merge_all(call, MERGE_AVERAGE, in, n, window, x_files_factor, out, count);
+        break;
+    case MERGE_MIN:
+        merge_all(call, MERGE_MIN, in, n, window, x_files_factor, out, count);
+        break;
+    case MERGE_MAX:
+        merge_all(call, MERGE_MAX, in, n, window, x_files_factor, out, count);
+        break;
+    default:
+        merge_all(call, merge, in, n, window, x_files_factor, out, count);
+        break;
     }
 }
 
