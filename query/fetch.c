@@ -1,6 +1,7 @@
 /* A pattern is searched once in a request, and its series fetched once for each range. When a second pattern is
  * fetched in a range, what both match is not fetched again: from then on the series of that range are looked up in
- * a hash table of their ids. */
+ * a hash table of their ids. Of a range that only begins earlier than one that is there, only what lies before is
+ * fetched. */
 #include "query/fetch.h"
 
 /* The points of one pattern's series in one range. */
@@ -143,8 +144,45 @@ static int search(struct eval *ev, struct span pattern, const struct span *exprs
     return 0;
 }
 
+/* The range of F that ends as RANGE does and begins later: a window's function asks for both. */
+static const struct fetched_range *later_part(const struct fetched *f, const struct fetched_range *range)
+{
+    const struct fetched_range *part = f->ranges;
+
+    while (part != NULL && (part->until_s != range->until_s || part->from_s <= range->from_s))
+        part = part->next;
+    return part;
+}
+
+/* The points of RANGE as those before PART and those of PART; false when these do not follow each other, as other
+ * archives serve them, so that all must be fetched. */
+static bool fetch_before(struct eval *ev, const struct source_series *series, const struct fetched_range *range,
+                         int64_t part_from_s, const struct source_points *part, struct source_points *out)
+{
+    const struct source *src = ev->source;
+    struct source_points head = {0};
+    struct err ignored = {0};
+    double *values;
+
+    if (part->count == 0 ||
+        src->fetch(src->ctx, series, range->from_s, part_from_s, ev->now_s, ev->arena, &head, &ignored) < 0)
+        return false;
+    if (head.count == 0 || head.step_s != part->step_s ||
+        head.start_s + (int64_t)head.count * head.step_s != part->start_s)
+        return false;
+    values = arena_alloc(ev->arena, (head.count + part->count) * sizeof(*values));
+    memcpy(values, head.values, head.count * sizeof(*values));
+    memcpy(values + head.count, part->values, part->count * sizeof(*values));
+    *out = *part;
+    out->start_s = head.start_s;
+    out->count += head.count;
+    out->values = values;
+    ev->points_fetched -= part->count;
+    return true;
+}
+
 static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, const struct fetched_times *times,
-                     struct fetched_range *range)
+                     const struct fetched_range *later, struct fetched_range *range)
 {
     const struct source *src = ev->source;
     const struct source_points *known = times->slots_count == 0 ? NULL : known_slot(times, f->series[i].id)->points;
@@ -155,7 +193,8 @@ static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, const s
         return 0;
     }
     rc = eval_check(ev);
-    if (rc == 0)
+    if (rc == 0 &&
+        (later == NULL || !fetch_before(ev, &f->series[i], range, later->from_s, &later->points[i], &range->points[i])))
         rc = src->fetch(src->ctx, &f->series[i], range->from_s, range->until_s, ev->now_s, ev->arena, &range->points[i],
                         ev->err);
     if (rc < 0)
@@ -172,6 +211,7 @@ static int fetch_one(struct eval *ev, const struct fetched *f, size_t i, const s
 static int fetch_range(struct eval *ev, const struct context *ctx, struct fetched *f, struct fetched_range **out)
 {
     struct fetched_range *range = f->ranges;
+    const struct fetched_range *later;
     struct fetched_times *times;
 
     while (range != NULL && (range->from_s != ctx->from_s || range->until_s != ctx->until_s))
@@ -184,8 +224,9 @@ static int fetch_range(struct eval *ev, const struct context *ctx, struct fetche
     range->until_s = ctx->until_s;
     range->points = ARENA_ARRAY(ev->arena, struct source_points, f->count);
     times = times_of(ev, range);
+    later = later_part(f, range);
     for (size_t i = 0; i < f->count; i++) {
-        int rc = fetch_one(ev, f, i, times, range);
+        int rc = fetch_one(ev, f, i, times, later, range);
 
         if (rc < 0)
             return rc;
