@@ -85,6 +85,8 @@ class Reference:
 
     # ---- what graphite-web asks its store ----
     def fetch(self, patterns, startTime, endTime, now, requestContext):
+        if startTime > self.now:        # whisper has nothing to say about the future
+            return []
         return [self.answer(pattern, name, startTime, endTime) for pattern in patterns for name in sorted(self.series)
                 if self.fits(pattern, name)]
 
