@@ -2,8 +2,8 @@
  *
  *   series.log   gives rules, policies and series (recover_names.c)
  *   MANIFEST     gives the live segments
- *   folders      segment files that the manifest does not name are deleted, so are grids whose
- *                generation has ended; the other grids are opened as windows again
+ *   folders      files that the manifest has ended are deleted, so are segments that a seal had not yet
+ *                named; the other grids are opened as windows again
  *
  * Was the machine down in between, then a grid's row map may have lost entries whose cells survived; a
  * row that looks free may hold points. So such windows take no more stores: they are sealed at once, and
@@ -139,15 +139,24 @@ static bool recover_is_live(const struct recover_tier *r, int64_t start_s, uint6
     return false;
 }
 
-/* The record of the segment at PATH was damaged in the manifest: name it again. */
+/* Give the segment at PATH a record. */
 static int recover_adopt(struct recover_tier *r, const char *path, uint64_t number)
 {
     struct segment *segment;
     struct err why;
     int rc = segment_open(path, &segment, &why);
 
-    if (rc < 0)
+    if (rc == 0 &&
+        (segment_info(segment)->policy != r->tier->policy || segment_info(segment)->tier != r->tier->number)) {
+        segment_close(segment);
+        rc = err_corrupt(&why, path, 0, "segment of another tier");
+    }
+    if (rc == ERR_CORRUPT)
         return recover_set_aside(r->st, path, &why, r->err);
+    if (rc < 0) {
+        *r->err = why;
+        return rc;
+    }
     const struct segment_info *info = segment_info(segment);
     struct manifest_record record = {.type = MANIFEST_SEAL,
                                      .tier = info->tier,
@@ -156,24 +165,42 @@ static int recover_adopt(struct recover_tier *r, const char *path, uint64_t numb
                                      .start_s = info->start_s,
                                      .number = number};
     segment_close(segment);
+    if (number >= r->st->generation_next)
+        r->st->generation_next = number + 1;
+    log_warn("storage", "a segment that the manifest does not name is taken as live", LOG_STR("file", path));
     rc = manifest_append(r->st->manifest, &record, 1, r->err);
     r->live = manifest_segments(r->st->manifest, &r->live_count);
     return rc;
 }
 
-/* A segment file that the manifest does not name was not finished, or is no more, and goes; unless the
- * manifest has damaged records and says nothing of it at all. */
+static int is_grid_of(void *ctx, const char *name)
+{
+    const uint64_t *wanted = ctx;
+    int64_t start_s;
+    uint64_t number;
+    int end = 0;
+
+    return sscanf(name, "w%" SCNd64 "-n%" SCNu64 "-b%*u.grid%n", &start_s, &number, &end) == 2 && end > 0 &&
+           number == *wanted;
+}
+
+/* A segment file that no record names. It is no more when the manifest says so, and it is not wanted as
+ * long as the grids that it was made of are there: then it goes. In all other cases it is kept, since a
+ * segment under its final name is whole: either its record is lost, or a merge or a rollup was stopped right
+ * before its record, and then it holds nothing but what the segments that it was made of hold, too. */
 static int recover_segment_file(struct recover_tier *r, const char *path, const char *name)
 {
-    const struct manifest *m = r->st->manifest;
     int64_t start_s;
     uint64_t number;
 
     if (sscanf(name, "s%" SCNd64 "-n%" SCNu64 ".seg", &start_s, &number) != 2 || recover_is_live(r, start_s, number))
         return 0;
-    if (manifest_is_damaged(m) && !manifest_has_ended(m, number))
-        return recover_adopt(r, path, number);
-    return file_unlink(path, r->err);
+    if (manifest_has_ended(r->st->manifest, number))
+        return file_unlink(path, r->err);
+    int rc = file_list(r->tier->dir, is_grid_of, &number, r->err);
+    if (rc < 0)
+        return rc;
+    return rc == 1 ? file_unlink(path, r->err) : recover_adopt(r, path, number);
 }
 
 static bool has_ending(const char *name, const char *ending)

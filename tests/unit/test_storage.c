@@ -598,6 +598,30 @@ Test(storage, statistics_count)
     cr_assert_eq(kit_stats(&kit).series_created, 0);
 }
 
+Test(storage, a_manifest_that_lost_its_end_costs_no_segment)
+{
+    char path[500];
+    struct file *file;
+    uint64_t len;
+
+    store("a", now, 1);
+    ok(storage_seal_all(kit.st, &err));
+    kit_close(&kit);
+    snprintf(path, sizeof path, "%s/MANIFEST", kit.dir);
+    ok(file_open(path, FILE_READ_WRITE, &file, &err));
+    ok(file_size(file, &len, &err));
+    ok(file_truncate(file, len - 32, &err));
+    file_close(file);
+    kit_open(&kit);
+    cr_assert_eq(value("a", now), 1);
+    /* The next window does not take its number. */
+    store("b", now, 2);
+    ok(storage_seal_all(kit.st, &err));
+    reopen();
+    cr_assert_eq(value("a", now), 1);
+    cr_assert_eq(value("b", now), 2);
+}
+
 Test(storage, its_own_threads_do_the_housekeeping)
 {
     kit_close(&kit);
