@@ -39,7 +39,7 @@ extern __thread struct fault *fault_innermost;
 static inline bool fault_enter(struct fault *f, const void *ptr, size_t len)
 {
     f->from = ptr;
-    f->to = f->from + len;
+    f->to = len == 0 ? f->from : f->from + len;
     f->outer = fault_innermost;
     fault_innermost = f;
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the handler sees it before the first byte is read */

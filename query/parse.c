@@ -36,6 +36,7 @@ struct parser {
     struct arena *arena;
     struct memo *calls;
     struct memo *kwargs;
+    size_t path_len; /* bytes of the path that is being written */
     size_t furthest; /* the rightmost position at which something was expected and not found */
     int depth;
     bool too_deep;
@@ -163,10 +164,11 @@ static bool parse_word(struct parser *p, size_t *at, struct span *word)
 
 /* ---- paths ---- */
 
-/* Nothing is written when TO is NULL: then only the length counts. */
-static void put(char *to, size_t *len, char c)
+/* TO has room for the path as it was measured, with TO NULL; what an attempt that fails adds beyond that
+ * ("a{b", whose brace is not closed) is not written. */
+static void put(const struct parser *p, char *to, size_t *len, char c)
 {
-    if (to != NULL)
+    if (to != NULL && *len < p->path_len)
         to[*len] = c;
     *len += 1;
 }
@@ -180,10 +182,10 @@ static bool path_letters(struct parser *p, size_t *at, char *to, size_t *len)
         char c = peek(p, *at);
 
         if (is_path(c)) {
-            put(to, len, c);
+            put(p, to, len, c);
             *at += 1;
         } else if (c == '\\' && (is_symbol(peek(p, *at + 1)) || peek(p, *at + 1) == '=')) {
-            put(to, len, peek(p, *at + 1));
+            put(p, to, len, peek(p, *at + 1));
             *at += 2;
         } else {
             return *at > from || fail_at(p, *at);
@@ -200,13 +202,13 @@ static bool path_braces(struct parser *p, size_t *at, char *to, size_t *len)
     if (peek(p, here) != '{')
         return false;
     do {
-        put(to, &used, peek(p, here++));
+        put(p, to, &used, peek(p, here++));
         if (!path_letters(p, &here, to, &used))
             return false;
     } while (peek(p, here) == ',');
     if (peek(p, here) != '}')
         return fail_at(p, here);
-    put(to, &used, '}');
+    put(p, to, &used, '}');
     *at = here + 1;
     *len = used;
     return true;
@@ -232,7 +234,7 @@ static size_t path_text(struct parser *p, size_t from, char *to, size_t *len)
         size_t next = here + 1;
         size_t used = *len;
 
-        put(to, &used, '.');
+        put(p, to, &used, '.');
         if (!path_element(p, &next, to, &used))
             break;
         here = next;
@@ -252,6 +254,7 @@ static struct node *parse_path(struct parser *p, size_t *at)
     if (end == from)
         return NULL;
     to = arena_alloc(p->arena, len);
+    p->path_len = len;
     len = 0;
     path_text(p, from, to, &len);
     node = node_new(p, NODE_PATH, from, end);

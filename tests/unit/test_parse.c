@@ -109,6 +109,21 @@ Test(parse, reads_calls_and_literals)
     parses("f(99999999999999999999)", "f(1e+20f)", false);
 }
 
+/* Found by fuzzing: the attempt to read the brace wrote behind the memory of the path before it. */
+Test(parse, writes_nothing_of_a_brace_that_is_not_closed)
+{
+    static char target[20000];
+
+    memset(target, 'b', sizeof(target));
+    memcpy(target, "a.b{", 4);
+    parse_target(span_of(target, sizeof(target)), &arena, &parsed, &err);
+    char *canary = arena_alloc(&arena, 8000);
+    memset(canary, 'c', 8000);
+    parse_target(span_of(target, sizeof(target)), &arena, &parsed, &err);
+    for (int i = 0; i < 8000; i++)
+        cr_assert_eq(canary[i], 'c');
+}
+
 Test(parse, turns_pipes_into_nested_calls)
 {
     parses("a|f()", "f(<a>)", false);
